@@ -1,0 +1,86 @@
+"""Finetune a query-side adapter for any embedding model and use it in LlamaIndex retrievers.
+
+Names are imported on first use, so that ``import llama_index_adapters`` and serving an
+adapted query import no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llama_index_adapters.adapters.base import BaseAdapter
+    from llama_index_adapters.adapters.linear import LinearAdapter, LinearLayer
+    from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
+    from llama_index_adapters.dataset.generate import (
+        agenerate_qa_embedding_pairs,
+        generate_qa_embedding_pairs,
+    )
+    from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
+    from llama_index_adapters.dataset.split import split_by_passage, split_by_query
+    from llama_index_adapters.embedding import AdapterEmbeddingModel, LinearAdapterEmbeddingModel
+    from llama_index_adapters.engine import (
+        BaseEmbeddingFinetuneEngine,
+        EmbeddingAdapterFinetuneEngine,
+    )
+    from llama_index_adapters.errors import AdaptersError
+    from llama_index_adapters.relevance import Relevance
+    from llama_index_adapters.vectors.local import local_embedding
+    from llama_index_adapters.vectors.vector_dataset import VectorDataset
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AdapterEmbeddingModel": "embedding",
+    "AdaptersError": "errors",
+    "BaseAdapter": "adapters.base",
+    "BaseEmbeddingFinetuneEngine": "engine",
+    "EmbeddingAdapterFinetuneEngine": "engine",
+    "EmbeddingQAFinetuneDataset": "dataset.qa_dataset",
+    "LinearAdapter": "adapters.linear",
+    "LinearAdapterEmbeddingModel": "embedding",
+    "LinearLayer": "adapters.linear",
+    "Relevance": "relevance",
+    "TwoLayerAdapter": "adapters.two_layer",
+    "TwoLayerNN": "adapters.two_layer",
+    "VectorDataset": "vectors.vector_dataset",
+    "agenerate_qa_embedding_pairs": "dataset.generate",
+    "generate_qa_embedding_pairs": "dataset.generate",
+    "local_embedding": "vectors.local",
+    "split_by_passage": "dataset.split",
+    "split_by_query": "dataset.split",
+}
+
+__all__ = [
+    "AdapterEmbeddingModel",
+    "AdaptersError",
+    "BaseAdapter",
+    "BaseEmbeddingFinetuneEngine",
+    "EmbeddingAdapterFinetuneEngine",
+    "EmbeddingQAFinetuneDataset",
+    "LinearAdapter",
+    "LinearAdapterEmbeddingModel",
+    "LinearLayer",
+    "Relevance",
+    "TwoLayerAdapter",
+    "TwoLayerNN",
+    "VectorDataset",
+    "agenerate_qa_embedding_pairs",
+    "generate_qa_embedding_pairs",
+    "local_embedding",
+    "split_by_passage",
+    "split_by_query",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module it lives in (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

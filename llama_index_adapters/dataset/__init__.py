@@ -1,0 +1,1 @@
+"""Questions, passages and which passage answers which question."""

@@ -1,0 +1,1 @@
+"""Is the adapter better, and how sure are we."""
