@@ -1,0 +1,115 @@
+"""The contract of an adapter: a torch module that maps query vectors to passage space."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from llama_index_adapters.adapters.registry import CUSTOM, KINDS, kind_of
+from llama_index_adapters.errors import InvalidAdapterError
+from llama_index_adapters.transforms import Transform
+
+
+class BaseAdapter(nn.Module, ABC):
+    """Base class of every adapter, yours included.
+
+    Implement :meth:`forward` and :meth:`get_config_dict`, as in LlamaIndex; training,
+    saving, loading and serving then work without a change to this package.
+
+    Example:
+        >>> class Scale(BaseAdapter):
+        ...     def __init__(self, dim: int) -> None:
+        ...         super().__init__()
+        ...         self.scale = torch.nn.Parameter(torch.ones(dim))
+        ...     def forward(self, embed: Tensor) -> Tensor:
+        ...         return embed * self.scale
+        ...     def get_config_dict(self) -> dict[str, Any]:
+        ...         return {"dim": len(self.scale)}
+    """
+
+    @abstractmethod
+    def forward(self, embed: Tensor) -> Tensor:
+        """Map query vectors ``(..., query_dim)`` to ``(..., passage_dim)``."""
+
+    @abstractmethod
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as JSON can hold them."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return parameters and buffers as numpy arrays; floating point becomes float32."""
+        return {
+            name: np.ascontiguousarray(
+                (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
+            )
+            for name, value in self.state_dict().items()
+        }
+
+    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take over parameters and buffers, as :meth:`arrays` returned them.
+
+        Raises:
+            InvalidAdapterError: when names or shapes are not those of this adapter.
+        """
+        state = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        try:
+            self.load_state_dict(state)
+        except RuntimeError as error:
+            raise InvalidAdapterError(
+                f"The saved arrays do not fit {type(self).__name__}: {error}"
+            ) from error
+
+    def save(self, output_path: str | PathLike[str]) -> None:
+        """Write the adapter's directory (``config.json``, ``model.safetensors``, model card)."""
+        from llama_index_adapters.persistence import save_adapter
+
+        save_adapter(output_path, self)
+
+    @classmethod
+    def load(cls, input_path: str | PathLike[str]) -> Self:
+        """Read an adapter of this class back, also from a directory LlamaIndex wrote.
+
+        Raises:
+            MissingFileError: when there is no such directory.
+            InvalidAdapterError: when it holds another kind of adapter, or none.
+        """
+        from llama_index_adapters.persistence import load_adapter
+
+        adapter = load_adapter(input_path, adapter_cls=cls if kind_of(cls) == CUSTOM else None)
+        if not isinstance(adapter, cls):
+            raise InvalidAdapterError(
+                f"{input_path} holds a {type(adapter).__name__}, not a {cls.__name__}."
+            )
+        return adapter
+
+
+class ModuleTransform:
+    """Serves an adapter through its torch module: for classes without a numpy half."""
+
+    def __init__(
+        self, adapter: BaseAdapter, query_dim: int, passage_dim: int, device: str | None = None
+    ) -> None:
+        self._adapter = adapter.to(device or "cpu").eval()
+        self._device = device or "cpu"
+        self.query_dim, self.passage_dim = query_dim, passage_dim
+
+    def __call__(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the module without gradients."""
+        with torch.inference_mode():
+            vectors = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
+            result: Tensor = self._adapter(vectors.to(self._device))
+        return result.float().cpu().numpy()
+
+
+def transform_of(adapter: BaseAdapter, query_dim: int, passage_dim: int) -> Transform:
+    """Return the serving half of an adapter in memory, as loading it from disk would."""
+    kind = kind_of(type(adapter))
+    if kind == CUSTOM:
+        return ModuleTransform(adapter, query_dim, passage_dim)
+    return KINDS[kind].transform(adapter.get_config_dict(), adapter.arrays())

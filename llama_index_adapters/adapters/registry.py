@@ -1,0 +1,61 @@
+"""From the kind in a saved config to the classes that serve and train it; imports no torch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llama_index_adapters.transforms import (
+    IdentityTransform,
+    LinearTransform,
+    Transform,
+    TwoLayerTransform,
+)
+
+if TYPE_CHECKING:
+    from llama_index_adapters.adapters.base import BaseAdapter
+
+CUSTOM = "custom"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One built-in family.
+
+    Attributes:
+        transform: builds the numpy half from a config's arguments and the saved arrays.
+        home: ``module:class`` of the torch half, imported only to train.
+    """
+
+    transform: Callable[[Mapping[str, Any], Mapping[str, NDArray[np.float32]]], Transform]
+    home: str
+
+    def adapter_class(self) -> type[BaseAdapter]:
+        """Import and return the torch half."""
+        module, name = self.home.split(":")
+        adapter_class: type[BaseAdapter] = getattr(importlib.import_module(module), name)
+        return adapter_class
+
+
+_ADAPTERS = "llama_index_adapters.adapters"
+
+KINDS: Mapping[str, Kind] = {
+    "identity": Kind(IdentityTransform.from_arrays, f"{_ADAPTERS}.linear:IdentityAdapter"),
+    "linear": Kind(LinearTransform.from_arrays, f"{_ADAPTERS}.linear:LinearAdapter"),
+    "two-layer": Kind(TwoLayerTransform.from_arrays, f"{_ADAPTERS}.two_layer:TwoLayerAdapter"),
+    "two-layer-nn": Kind(TwoLayerTransform.from_two_layer_nn, f"{_ADAPTERS}.two_layer:TwoLayerNN"),
+}
+
+
+def kind_of(adapter_class: type[BaseAdapter]) -> str:
+    """Return the registered kind of an adapter class, ``"custom"`` for a user's own.
+
+    A subclass of a built-in family counts as custom: it may compute something else.
+    """
+    home = f"{adapter_class.__module__}:{adapter_class.__qualname__}"
+    return next((name for name, kind in KINDS.items() if kind.home == home), CUSTOM)
