@@ -1,0 +1,128 @@
+"""Files and directories that are either written completely or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from llama_index_adapters.errors import InvalidFileError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a UTF-8 file so that a reader sees the old content or the new, never a part.
+
+    Missing parent directories are created. The permissions of an existing file are kept, and
+    a symbolic link stays one: the file it points to is replaced.
+
+    Raises:
+        InvalidFileError: when ``path`` is a directory.
+    """
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise InvalidFileError(f"{path} is a directory; expected the name of a file to write.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(target, "tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(target.parent)
+
+
+@contextlib.contextmanager
+def replace_directory(path: Path | str) -> Iterator[Path]:
+    """Give an empty temporary directory that takes the place of ``path`` when the block succeeds.
+
+    When the block raises, the temporary directory is removed and ``path`` is as it was. An
+    existing directory is replaced whole: files that the block did not write are gone afterwards,
+    so the caller decides beforehand whether the directory may be replaced. On Linux the two
+    directories change places in one step (``renameat2``). Elsewhere the old one is renamed away
+    first; a machine that stops between the two renames leaves it beside ``path`` under a name
+    that ends in ``.old``.
+
+    Raises:
+        InvalidFileError: when ``path`` is a file.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_dir():
+        raise InvalidFileError(f"{path} is a file; expected a directory, or nothing, to write to.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(target, "tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        _sync_tree(temporary)
+        if target.exists():
+            shutil.copymode(target, temporary)
+            _swap(temporary, target)
+        else:
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync_directory(target.parent)
+
+
+def _sibling(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{ending}")
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put ``new`` in the place of ``target``; what was there is afterwards at ``new``."""
+    if _exchange(new, target):
+        return
+    old = _sibling(target, "old")
+    target.rename(old)
+    try:
+        new.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    old.rename(new)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two directory entries in one step; False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    status: int = rename(
+        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE
+    )
+    return status == 0
+
+
+def _sync_tree(directory: Path) -> None:
+    mode = "rb" if os.name == "posix" else "rb+"  # Windows syncs only what is open for writing
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with (Path(folder) / name).open(mode) as file:
+                os.fsync(file.fileno())
+        _sync_directory(Path(folder))
+
+
+def _sync_directory(directory: Path) -> None:
+    if os.name != "posix":  # elsewhere a directory cannot be opened
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from llama_index_adapters import atomic
+from llama_index_adapters.atomic import replace_directory, write_text
+from llama_index_adapters.errors import InvalidFileError
+
+
+def tree(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): path.read_text(encoding="utf-8")
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_file_is_written_as_utf8_with_its_parents(tmp_path):
+    path = tmp_path / "a" / "b" / "text.json"
+    write_text(path, "é 漢字\n")
+    assert path.read_bytes() == "é 漢字\n".encode()
+    assert [entry.name for entry in path.parent.iterdir()] == ["text.json"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "text.json"
+    write_text(path, "old")
+
+    def broken(descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(atomic.os, "fsync", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write_text(path, "new")
+    assert tree(tmp_path) == {"text.json": "old"}
+
+
+def test_a_file_keeps_its_permissions_and_a_new_one_follows_the_umask(tmp_path):
+    private, new = tmp_path / "private", tmp_path / "new"
+    private.write_text("old")
+    private.chmod(0o600)
+    write_text(private, "new")
+    previous = os.umask(0o022)
+    try:
+        write_text(new, "new")
+    finally:
+        os.umask(previous)
+    assert private.read_text() == "new"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert stat.S_IMODE(new.stat().st_mode) == 0o644
+
+
+def test_a_link_stays_a_link(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("old")
+    link.symlink_to(real)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+def test_a_directory_is_no_file_to_write(tmp_path):
+    with pytest.raises(InvalidFileError, match="is a directory; expected the name of a file"):
+        write_text(tmp_path, "text")
+
+
+def test_a_new_directory_appears_whole(tmp_path):
+    target = tmp_path / "deep" / "adapter"
+    with replace_directory(target) as temporary:
+        (temporary / "sub").mkdir()
+        (temporary / "sub" / "config.json").write_text("{}")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+    assert tree(tmp_path) == {"deep/adapter/sub/config.json": "{}"}
+
+
+@pytest.mark.parametrize("one_step", [True, False])
+def test_an_existing_directory_is_replaced_whole(tmp_path, monkeypatch, one_step):
+    if not one_step:
+        monkeypatch.setattr(atomic, "_exchange", lambda first, second: False)
+    target = tmp_path / "adapter"
+    target.mkdir(mode=0o700)
+    (target / "stale").write_text("old")
+    with replace_directory(target) as temporary:
+        (temporary / "fresh").write_text("new")
+        assert tree(target) == {"stale": "old"}
+    assert tree(tmp_path) == {"adapter/fresh": "new"}
+    assert stat.S_IMODE(target.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_block_leaves_the_old_directory(tmp_path, error):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    (target / "old").write_text("old")
+
+    def fail() -> None:
+        with replace_directory(target) as temporary:
+            (temporary / "half").write_text("new")
+            raise error("stop")
+
+    with pytest.raises(error):
+        fail()
+    assert tree(tmp_path) == {"adapter/old": "old"}
+
+
+def test_a_failed_second_rename_puts_the_old_directory_back(tmp_path, monkeypatch):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    (target / "old").write_text("old")
+    rename = Path.rename
+
+    def fails_for_the_new(self: Path, to: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError("no")
+        return rename(self, to)
+
+    monkeypatch.setattr(atomic, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(Path, "rename", fails_for_the_new)
+    with pytest.raises(OSError, match="no"), replace_directory(target) as temporary:
+        (temporary / "new").write_text("new")
+    assert tree(tmp_path) == {"adapter/old": "old"}
+
+
+def test_a_file_is_no_directory_to_replace(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    blocked = replace_directory(tmp_path / "file")
+    with pytest.raises(InvalidFileError, match="is a file; expected a directory"):
+        blocked.__enter__()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="renameat2 is Linux")
+def test_on_linux_a_reader_never_misses_the_directory(tmp_path):
+    target = tmp_path / "adapter"
+    with replace_directory(target) as temporary:
+        (temporary / "config.json").write_text("0")
+    done = threading.Event()
+    missed: list[str] = []
+
+    def read() -> None:
+        while not done.is_set():
+            if not target.is_dir():
+                missed.append("gone")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(50):
+        with replace_directory(target) as temporary:
+            (temporary / "config.json").write_text(str(number))
+    done.set()
+    reader.join()
+    assert not missed
+    assert tree(tmp_path) == {"adapter/config.json": "49"}
+
+
+def test_a_killed_process_leaves_the_old_directory(tmp_path):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    (target / "old").write_text("old")
+    program = (
+        "import os, signal, sys\n"
+        "from llama_index_adapters.atomic import replace_directory\n"
+        "with replace_directory(sys.argv[1]) as temporary:\n"
+        "    (temporary / 'half').write_text('new')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(target)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert tree(target) == {"old": "old"}
