@@ -26,6 +26,10 @@ class MissingFileError(AdaptersError, FileNotFoundError):
     """A file or directory that was named is not there."""
 
 
+class UnwritableFileError(AdaptersError, OSError):
+    """A file or directory cannot be opened or written where it should be."""
+
+
 class InvalidOptionError(AdaptersError, ValueError):
     """An option has a value that cannot be used."""
 
