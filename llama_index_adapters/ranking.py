@@ -24,9 +24,10 @@ Similarity = Literal["cosine", "dot_product", "euclidean"]
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 METRICS: tuple[str, ...] = ("hit_rate", "mrr", "ndcg", "recall", "precision", "map")
 
-BLOCK_BYTES = 128 * 2**20
+BLOCK_BYTES = 64 * 2**20
 _BYTES_PER_SCORE = 10  # the score, its copy in the partition, the mask, and room for candidates
 _QUERIES_PER_BLOCK = 256  # enough for the matrix product to run at full speed
+_PAIRS_PER_STEP = 512  # small enough for the vectors of a step to stay in the processor's cache
 
 
 class TopK(NamedTuple):
@@ -141,7 +142,6 @@ def top_k(
                 None if offset is None else offset[columns],
                 tolerance[rows],
                 k,
-                cells,
             )
             found = TopK(found.passages + left, found.scores)
             so_far = found if so_far is None else _merged(so_far, found, k)
@@ -209,7 +209,7 @@ def metrics_at_k(top: TopK, relevance: Relevance, k: int = 10) -> dict[str, NDAr
     per_query = {
         "hit_rate": (found > 0).astype(np.float64),
         "mrr": (hits / ranks).max(axis=1, initial=0.0),
-        "ndcg": hits @ discounts / ideal[np.minimum(relevant, k).astype(np.int64)],
+        "ndcg": (hits * discounts).sum(axis=1) / ideal[np.minimum(relevant, k).astype(np.int64)],
         "recall": found / relevant,
         "precision": found / k,
         "map": (hits * np.cumsum(hits, axis=1) / ranks).sum(axis=1) / relevant,
@@ -273,19 +273,17 @@ def _top_k_of_block(
     offset: NDArray[np.float32] | None,
     tolerance: NDArray[np.float64],
     k: int,
-    cells: int,
 ) -> TopK:
     k = min(k, len(matrix))
     scores = queries @ matrix.T
     if offset is not None:
         scores += offset
-    kth = np.partition(scores, len(matrix) - k, axis=1)[:, len(matrix) - k]
-    in_doubt = scores >= (kth - tolerance).astype(np.float32)[:, None]
-    rows, columns = np.nonzero(in_doubt)
+    floor = _lower_bound_of_kth(scores, k) - tolerance
+    in_doubt = np.flatnonzero(scores >= floor.astype(np.float32)[:, None])
+    rows, columns = np.divmod(in_doubt, len(matrix))
     exact = np.empty(len(rows), np.float32)
-    step = max(1, min(4096, cells // queries.shape[1]))
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
+    for start in range(0, len(rows), _PAIRS_PER_STEP):
+        part = slice(start, start + _PAIRS_PER_STEP)
         left, right = queries[rows[part]], matrix[columns[part]]
         if offset is None:
             exact[part] = np.multiply(left, right, dtype=np.float64).sum(axis=1)
@@ -296,6 +294,21 @@ def _top_k_of_block(
     first = np.searchsorted(rows, np.arange(len(queries)))
     kept = order[first[:, None] + np.arange(k)]
     return TopK(columns[kept], exact[kept])
+
+
+def _lower_bound_of_kth(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """``(n_queries,)``: a score that at least ``k`` columns of each row reach.
+
+    The k-th largest of the maxima of groups of columns: rarely below the k-th largest score,
+    and found ten times as fast, because only the maxima are partitioned. Groups are strided,
+    since near-duplicates tend to be neighbours.
+    """
+    size = max(1, min(64, scores.shape[1] // (8 * k)))
+    n_groups = scores.shape[1] // size
+    grouped = scores[:, : n_groups * size].reshape(len(scores), size, n_groups)
+    maxima: NDArray[np.float32] = grouped.max(axis=1)
+    maxima.partition(n_groups - k, axis=1)
+    return maxima[:, n_groups - k]
 
 
 def _merged(earlier: TopK, later: TopK, k: int) -> TopK:
