@@ -150,6 +150,16 @@ def test_near_duplicates_are_told_apart_in_euclidean_distance():
     np.testing.assert_allclose(found.scores[0], -np.arange(5) * 2**-10, rtol=1e-5)
 
 
+def test_the_shortcut_through_groups_of_passages_loses_none():
+    # Wide enough for large groups, with a remainder, and with the best next to each other.
+    queries, passages = random_vectors(n_queries=20, n_passages=20_011, dim=8)
+    passages[20_000:] = 3 * queries[0]
+    scores = unit_rows(queries).astype(float) @ unit_rows(passages).astype(float).T
+    for k in (1, 10, 100):
+        found = np.sort(top_k(queries, passages, k).scores, axis=1)
+        np.testing.assert_allclose(found, np.sort(scores, axis=1)[:, -k:], rtol=1e-6)
+
+
 def test_k_above_the_corpus_gives_every_passage_once():
     queries, passages = random_vectors(n_queries=4, n_passages=5)
     found = top_k(queries, passages, 99, block_bytes=1)

@@ -1,0 +1,330 @@
+"""Base against adapted on the same queries, with the uncertainty of the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
+from llama_index_adapters.ranking import mean_metrics, metrics_at_k, top_k
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PerQueryMetrics = Mapping[str, NDArray[np.float64]]
+
+_CELLS_PER_BATCH = 2**20  # resampled differences held at once, 8 bytes each
+_SAME = 1e-12  # differences below this are rounding, not another ranking
+_LABELS = {"hit_rate": "hit rate", "mrr": "MRR", "ndcg": "nDCG", "map": "MAP"}
+
+
+class Interval(NamedTuple):
+    """A mean difference and its confidence interval, in units of the metric."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class PerQuery(NamedTuple):
+    """Metrics of every query: name to an array ``(n_queries,)``."""
+
+    base: PerQueryMetrics
+    adapted: PerQueryMetrics
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What an adapter changed, on the queries it was asked about.
+
+    Attributes:
+        base: the mean over queries of each metric, for the base vectors.
+        adapted: the same for the adapted vectors.
+        gains: adapted minus base for each metric, with its interval.
+        p_value: how often a difference in nDCG at least this large, in either direction,
+            comes up when base and adapted are swapped at random query by query.
+        wins: queries whose nDCG rose.
+        losses: queries whose nDCG fell.
+        ties: queries whose nDCG stayed the same.
+        confidence: the level of the intervals, such as 0.95.
+        metric: the key of the nDCG that ``p_value``, ``wins``, ``losses``, ``ties``,
+            :meth:`worst` and :meth:`best` look at, such as ``"ndcg@10"``.
+        per_query: the metrics of every query, base and adapted.
+    """
+
+    base: dict[str, float]
+    adapted: dict[str, float]
+    gains: dict[str, Interval]
+    p_value: float
+    wins: int
+    losses: int
+    ties: int
+    confidence: float
+    metric: str
+    per_query: PerQuery = field(repr=False)
+
+    def worst(self, n: int = 10) -> NDArray[np.int64]:
+        """Return the rows of at most ``n`` queries whose nDCG fell, the largest loss first."""
+        return self._largest(-self._changes(), n)
+
+    def best(self, n: int = 10) -> NDArray[np.int64]:
+        """Return the rows of at most ``n`` queries whose nDCG rose, the largest gain first."""
+        return self._largest(self._changes(), n)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but :attr:`per_query` as plain numbers, ready for JSON."""
+        return {
+            "base": dict(self.base),
+            "adapted": dict(self.adapted),
+            "gains": {name: gain._asdict() for name, gain in self.gains.items()},
+            "confidence": self.confidence,
+            "metric": self.metric,
+            "p_value": self.p_value,
+            "wins": self.wins,
+            "losses": self.losses,
+            "ties": self.ties,
+        }
+
+    def table(self) -> Table:
+        """Return a table of base, adapted, gain and its interval, one row per metric."""
+        from rich import box
+        from rich.table import Table
+
+        queries = self.wins + self.losses + self.ties
+        table = Table(
+            box=box.SIMPLE,
+            caption=(
+                f"{queries:,} queries, {_label(self.metric)}: {self.wins:,} better, "
+                f"{self.losses:,} worse, {self.ties:,} the same\n"
+                f"paired randomisation test: p {_p_text(self.p_value)}"
+            ),
+            caption_justify="left",
+        )
+        table.add_column("metric", no_wrap=True)
+        for heading in ("base", "adapted", "gain", f"{self.confidence * 100:g}% interval"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for name, gain in self.gains.items():
+            table.add_row(
+                _label(name),
+                f"{self.base[name]:.4f}",
+                f"{self.adapted[name]:.4f}",
+                f"{gain.mean:+.4f}",
+                f"{gain.low:+.4f} to {gain.high:+.4f}",
+            )
+        return table
+
+    def __str__(self) -> str:
+        """Return the table as plain ASCII text, at most 80 columns wide."""
+        from rich import box
+        from rich.console import Console
+
+        table = self.table()
+        table.box = box.MARKDOWN
+        text = StringIO()
+        Console(file=text, width=80, color_system=None, force_jupyter=False).print(table)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip()
+
+    def _changes(self) -> NDArray[np.float64]:
+        return _differences(self.per_query.base, self.per_query.adapted, self.metric)
+
+    @staticmethod
+    def _largest(changes: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+        order = np.argsort(-changes, kind="stable")
+        return order[changes[order] > 0][:n].astype(np.int64)
+
+
+def compare(
+    base: PerQueryMetrics,
+    adapted: PerQueryMetrics,
+    *,
+    seed: int = 0,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+) -> Comparison:
+    """Compare two rankings of the same queries, metric by metric.
+
+    Intervals are percentile intervals of a paired bootstrap (Efron and Tibshirani, An
+    Introduction to the Bootstrap, chapter 13): queries are drawn with replacement, each with
+    its difference between adapted and base. The p-value is that of a paired randomisation
+    test, recommended for retrieval by Smucker, Allan and Carterette (CIKM 2007); it is exact
+    when all sign flips are fewer than ``n_resamples``.
+
+    The resampling unit is the query. Queries that ask about the same passages are not quite
+    independent, so where many do, the intervals are somewhat too narrow. A single query says
+    nothing about others: its intervals reach from -1 to 1, all that a metric can change.
+
+    Args:
+        base: per-query metrics of the base vectors, as
+            :func:`llama_index_adapters.ranking.metrics_at_k` gives them.
+        adapted: the same metrics of the same queries in the same order, adapted.
+        seed: the same seed gives the same numbers.
+        confidence: the level of the intervals, above 0 and below 1.
+        n_resamples: bootstrap samples and sign flips to draw.
+
+    Returns:
+        The comparison, on the metrics given.
+
+    Raises:
+        InvalidVectorsError: when the two do not hold the same metrics of as many queries,
+            or not exactly one nDCG.
+        InvalidOptionError: for an impossible ``confidence`` or ``n_resamples``.
+    """
+    if not 0 < confidence < 1:
+        raise InvalidOptionError(f"confidence is {confidence}; use a level such as 0.95.")
+    if n_resamples < 1:
+        raise InvalidOptionError(f"n_resamples is {n_resamples}; use at least 1, such as 10000.")
+    metric = _checked_metric(base, adapted)
+    base_means, adapted_means = mean_metrics(base), mean_metrics(adapted)
+    differences = np.stack([_differences(base, adapted, name) for name in base])
+    generator = np.random.default_rng(seed)
+    low, high = _bootstrap_interval(differences, confidence, n_resamples, generator)
+    changes = differences[list(base).index(metric)]
+    return Comparison(
+        base=base_means,
+        adapted=adapted_means,
+        gains={
+            name: Interval(float(mean), float(below), float(above))
+            for name, mean, below, above in zip(
+                base, differences.mean(axis=1), low, high, strict=True
+            )
+        },
+        p_value=_sign_flip_p_value(changes, n_resamples, generator),
+        wins=int((changes > 0).sum()),
+        losses=int((changes < 0).sum()),
+        ties=int((changes == 0).sum()),
+        confidence=confidence,
+        metric=metric,
+        per_query=PerQuery(dict(base), dict(adapted)),
+    )
+
+
+def compare_queries(
+    data: VectorDataset,
+    adapted_queries: ArrayLike,
+    *,
+    base_queries: ArrayLike | None = None,
+    k: int = 10,
+    seed: int = 0,
+) -> Comparison:
+    """Rank the corpus for base and adapted query vectors and compare the two rankings.
+
+    Args:
+        data: passages, relevance, similarity, and the base query vectors.
+        adapted_queries: ``(n_queries, passage_dim)``, in the order of ``data.queries``.
+        base_queries: ``(n_queries, passage_dim)`` to compare with instead of
+            ``data.queries``. Needed where ``data.queries`` has another dimension than the
+            passages: such queries rank nothing before they are adapted, so there is no base.
+        k: how many passages to look at.
+        seed: the same seed gives the same numbers.
+
+    Returns:
+        The comparison at ``k``, on every metric of
+        :data:`llama_index_adapters.ranking.METRICS`.
+
+    Raises:
+        InvalidVectorsError: for vectors that do not fit the data, or no base to compare with.
+    """
+    if base_queries is None:
+        query_dim, passage_dim = data.queries.shape[1], data.passages.shape[1]
+        if query_dim != passage_dim:
+            raise InvalidVectorsError(
+                f"Queries have dimension {query_dim} and passages {passage_dim}, so the queries "
+                f"rank nothing before they are adapted. Pass base_queries of dimension "
+                f"{passage_dim}, or score the adapted queries alone with ranking.metrics_at_k."
+            )
+        base_queries = data.queries
+    base, adapted = (
+        metrics_at_k(
+            top_k(queries, data.passages, k, similarity=data.similarity), data.relevance, k
+        )
+        for queries in (base_queries, adapted_queries)
+    )
+    return compare(base, adapted, seed=seed)
+
+
+def _checked_metric(base: PerQueryMetrics, adapted: PerQueryMetrics) -> str:
+    if set(base) != set(adapted):
+        raise InvalidVectorsError(
+            f"base has the metrics {', '.join(base)} and adapted {', '.join(adapted)}; "
+            f"compare the same metrics."
+        )
+    sizes = {values.shape for metrics in (base, adapted) for values in metrics.values()}
+    if len(sizes) > 1:
+        raise InvalidVectorsError(
+            f"The metrics are of different queries, their shapes are {sorted(sizes)}; "
+            f"give one value per query, for the same queries."
+        )
+    found = [name for name in base if name.startswith("ndcg@")]
+    if len(found) != 1:
+        raise InvalidVectorsError(
+            f"Found {len(found)} nDCG metrics among {', '.join(base) or 'none'}; wins, losses and "
+            f"the p-value need exactly one, such as 'ndcg@10'."
+        )
+    return found[0]
+
+
+def _differences(base: PerQueryMetrics, adapted: PerQueryMetrics, name: str) -> NDArray[np.float64]:
+    differences = adapted[name] - base[name]
+    return np.where(np.abs(differences) < _SAME, 0.0, differences)
+
+
+def _bootstrap_interval(
+    differences: NDArray[np.float64],
+    confidence: float,
+    n_resamples: int,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from scipy import stats  # type: ignore[import-untyped]
+
+    n_metrics, n_queries = differences.shape
+    if n_queries == 1:
+        return np.full(n_metrics, -1.0), np.full(n_metrics, 1.0)
+    # One call for all metrics, so that every one of them sees the same samples of queries.
+    result = stats.bootstrap(
+        (differences,),
+        np.mean,
+        axis=-1,
+        vectorized=True,
+        method="percentile",
+        confidence_level=confidence,
+        n_resamples=n_resamples,
+        batch=max(1, _CELLS_PER_BATCH // differences.size),
+        rng=generator,
+    )
+    return result.confidence_interval.low, result.confidence_interval.high
+
+
+def _sign_flip_p_value(
+    changes: NDArray[np.float64], n_resamples: int, generator: np.random.Generator
+) -> float:
+    from scipy import stats
+
+    # A difference of zero is the same with either sign, so it only costs time.
+    changed = changes[changes != 0]
+    if len(changed) < 2:
+        return 1.0  # With one difference, both of its signs are as large.
+    result = stats.permutation_test(
+        (changed,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=n_resamples,
+        batch=max(1, _CELLS_PER_BATCH // len(changed)),
+        rng=generator,
+    )
+    return float(result.pvalue)
+
+
+def _label(metric: str) -> str:
+    name, _, k = metric.partition("@")
+    return f"{_LABELS.get(name, name)}@{k}"
+
+
+def _p_text(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
