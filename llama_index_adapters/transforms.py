@@ -8,6 +8,7 @@ the two equal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -18,17 +19,25 @@ from llama_index_adapters.errors import InvalidAdapterError, closest_name
 
 FloatArray = NDArray[np.float32]
 
+# No embedding model comes near it; a config that declares more is broken or hostile.
+MAX_DIMENSION = 65_536
+
+# Lengths below it count as zero; small enough to divide by without an overflow that matters.
+_TINY = np.float32(1e-30)
+
 
 class Transform(Protocol):
-    """Maps query vectors into the space of the passages.
+    """Maps query vectors into the space of the passages."""
 
-    Attributes:
-        query_dim: dimension of the vectors that go in.
-        passage_dim: dimension of the vectors that come out.
-    """
+    @property
+    def query_dim(self) -> int | None:
+        """Dimension of the vectors that go in; None when a user's own adapter does not say."""
+        ...
 
-    query_dim: int
-    passage_dim: int
+    @property
+    def passage_dim(self) -> int | None:
+        """Dimension of the vectors that come out; None when it is not known."""
+        ...
 
     def __call__(self, queries: FloatArray) -> FloatArray:
         """Transform ``(n, query_dim)`` into ``(n, passage_dim)``."""
@@ -50,11 +59,29 @@ def adapt(transform: Transform, queries: FloatArray, *, unit_input: bool = True)
     Returns:
         ``(n, passage_dim)`` float32.
     """
-    lengths = np.linalg.norm(queries, axis=1, keepdims=True)
-    adapted = transform(queries / np.where(lengths > 0, lengths, 1) if unit_input else queries)
-    adapted_lengths = np.linalg.norm(adapted, axis=1, keepdims=True)
-    adapted = adapted * (lengths / np.where(adapted_lengths > 0, adapted_lengths, 1))
-    return np.asarray(adapted, dtype=np.float32)
+    queries = np.asarray(queries, dtype=np.float32)
+    lengths = _lengths(queries)
+    adapted = transform(queries / np.maximum(lengths, _TINY) if unit_input else queries)
+    return np.asarray(adapted * (lengths / np.maximum(_lengths(adapted), _TINY)), dtype=np.float32)
+
+
+def adapt_vector(transform: Transform, query: FloatArray, *, unit_input: bool = True) -> FloatArray:
+    """Do what :func:`adapt` does to a single vector ``(query_dim,)``, in a third of the overhead.
+
+    This is what every served query pays, so lengths are plain floats here.
+
+    Returns:
+        ``(passage_dim,)`` float32.
+    """
+    length = math.sqrt(query.dot(query))
+    adapted = transform((query / (length or 1.0) if unit_input else query)[None])[0]
+    scaled: FloatArray = adapted * (length / (math.sqrt(adapted.dot(adapted)) or 1.0))
+    return scaled
+
+
+def _lengths(vectors: FloatArray) -> FloatArray:
+    lengths: FloatArray = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
+    return lengths
 
 
 class IdentityTransform:
@@ -68,7 +95,7 @@ class IdentityTransform:
         cls, arguments: Mapping[str, Any], arrays: Mapping[str, FloatArray]
     ) -> IdentityTransform:
         """Build it from a saved adapter."""
-        return cls(int(arguments["in_features"]))
+        return cls(dimension(arguments, "in_features"))
 
     def __call__(self, queries: FloatArray) -> FloatArray:
         """Return the queries."""
@@ -76,50 +103,46 @@ class IdentityTransform:
 
 
 class LinearTransform:
-    """``q' = W q + b``, or ``q' = q + U (D q) + b`` in the low-rank form."""
+    """``q' = W q + b``."""
 
-    def __init__(
-        self,
-        weight: FloatArray | None,
-        bias: FloatArray | None = None,
-        *,
-        down: FloatArray | None = None,
-        up: FloatArray | None = None,
-    ) -> None:
-        self._weight, self._bias, self._down, self._up = weight, bias, down, up
-        first, last = (weight, weight) if weight is not None else (down, up)
-        if first is None or last is None:
-            raise InvalidAdapterError("A linear transform needs a weight, or both down and up.")
-        self.query_dim = first.shape[1]
-        self.passage_dim = last.shape[0]
+    def __init__(self, weight: FloatArray, bias: FloatArray | None = None) -> None:
+        self._weight, self._bias = weight, bias
+        self.passage_dim, self.query_dim = weight.shape
 
     @classmethod
     def from_arrays(
         cls, arguments: Mapping[str, Any], arrays: Mapping[str, FloatArray]
-    ) -> LinearTransform:
-        """Build it from a saved adapter, refusing arrays of another shape than it declares."""
-        n_in, n_out = int(arguments["in_features"]), int(arguments["out_features"])
-        rank = arguments.get("rank")
-        last = "linear" if rank is None else "up"
-        bias = take(arrays, f"{last}.bias", (n_out,)) if arguments.get("bias") else None
-        if rank is None:
-            return cls(take(arrays, "linear.weight", (n_out, n_in)), bias)
-        return cls(
-            None,
-            bias,
-            down=take(arrays, "down.weight", (int(rank), n_in)),
-            up=take(arrays, "up.weight", (n_out, int(rank))),
-        )
+    ) -> LinearTransform | LowRankTransform:
+        """Build it from a saved ``LinearAdapter``; one with a rank gives the low-rank form."""
+        n_in, n_out = dimension(arguments, "in_features"), dimension(arguments, "out_features")
+        bias = flag(arguments, "bias")
+        if arguments.get("rank") is None:
+            return cls(*_layer(arrays, "linear", n_out, n_in, bias))
+        rank = dimension(arguments, "rank")
+        if n_in != n_out or rank > n_in:
+            raise InvalidAdapterError(
+                f"The config declares rank {rank} for {n_in} to {n_out} dimensions; a low-rank "
+                f"adapter is square, with a rank from 1 to its dimension."
+            )
+        down = take(arrays, "down.weight", (rank, n_in))
+        return LowRankTransform(down, *_layer(arrays, "up", n_out, rank, bias))
 
     def __call__(self, queries: FloatArray) -> FloatArray:
         """Apply the matrix and the bias."""
-        if self._weight is not None:
-            result = queries @ self._weight.T
-        else:
-            assert self._down is not None
-            assert self._up is not None
-            result = queries + (queries @ self._down.T) @ self._up.T
-        return result if self._bias is None else result + self._bias
+        return _affine(queries, self._weight, self._bias)
+
+
+class LowRankTransform:
+    """``q' = q + U (D q) + b``."""
+
+    def __init__(self, down: FloatArray, up: FloatArray, bias: FloatArray | None = None) -> None:
+        self._down, self._up, self._bias = down, up, bias
+        self.query_dim = self.passage_dim = len(up)
+
+    def __call__(self, queries: FloatArray) -> FloatArray:
+        """Apply both matrices and the bias."""
+        adapted: FloatArray = queries + _affine(queries @ self._down.T, self._up, self._bias)
+        return adapted
 
 
 ACTIVATIONS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
@@ -131,13 +154,15 @@ ACTIVATIONS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
     "gelu": lambda x: (
         np.float32(0.5)
         * x
-        * (1 + np.tanh(np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x**3)))
+        * (1 + np.tanh(np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)))
     ),
 }
 
 
 def require_activation(name: str) -> str:
     """Return the name of an activation, or refuse an unknown one with the closest known."""
+    if not isinstance(name, str):
+        raise InvalidAdapterError(f"The activation is {name!r}, expected its name, a text.")
     if name not in ACTIVATIONS:
         raise InvalidAdapterError(
             f"Unknown activation {name!r}; known: {', '.join(ACTIVATIONS)}."
@@ -160,7 +185,7 @@ class TwoLayerTransform:
         skip: FloatArray | None = None,
     ) -> None:
         self._first, self._second = first, second
-        self._activation = ACTIVATIONS[require_activation(activation)]
+        self._activation = require_activation(activation)
         self._scale = np.float32(scale)
         self._residual, self._skip = residual, skip
         self.query_dim = first[0].shape[1]
@@ -171,13 +196,14 @@ class TwoLayerTransform:
         cls, arguments: Mapping[str, Any], arrays: Mapping[str, FloatArray]
     ) -> TwoLayerTransform:
         """Build it from a saved ``TwoLayerAdapter``."""
-        n_in, n_out = int(arguments["in_features"]), int(arguments["out_features"])
-        hidden, bias = int(arguments["hidden_features"]), bool(arguments.get("bias", True))
+        n_in, n_out = dimension(arguments, "in_features"), dimension(arguments, "out_features")
+        hidden = dimension(arguments, "hidden_features")
+        bias = flag(arguments, "bias", default=True)
         skip = take(arrays, "skip.weight", (n_out, n_in)) if n_in != n_out else None
         return cls(
             _layer(arrays, "linear1", hidden, n_in, bias),
             _layer(arrays, "linear2", n_out, hidden, bias),
-            str(arguments["activation"]),
+            arguments.get("activation", "gelu"),
             skip=skip,
         )
 
@@ -186,20 +212,29 @@ class TwoLayerTransform:
         cls, arguments: Mapping[str, Any], arrays: Mapping[str, FloatArray]
     ) -> TwoLayerTransform:
         """Build it from LlamaIndex's ``TwoLayerNN``, whose layers always have a bias."""
-        n_in, n_out = int(arguments["in_features"]), int(arguments["out_features"])
-        hidden = int(arguments["hidden_features"])
-        residual = bool(arguments.get("add_residual", False))
+        n_in, n_out = dimension(arguments, "in_features"), dimension(arguments, "out_features")
+        hidden = dimension(arguments, "hidden_features")
+        residual = flag(arguments, "add_residual")
+        # Both are saved whether they are used or not.
+        flag(arguments, "bias")
+        scale = take(arrays, "residual_weight", (1,))
+        if residual and n_in != n_out:
+            raise InvalidAdapterError(
+                f"The config declares add_residual for {n_in} to {n_out} dimensions; a residual "
+                "needs both to be the same."
+            )
         return cls(
             _layer(arrays, "linear1", hidden, n_in, bias=True),
             _layer(arrays, "linear2", n_out, hidden, bias=True),
-            str(arguments.get("activation_fn_str", "relu")),
+            arguments.get("activation_fn_str", "relu"),
             residual=residual,
-            scale=float(take(arrays, "residual_weight", (1,))[0]) if residual else 1.0,
+            scale=float(scale[0]) if residual else 1.0,
         )
 
     def __call__(self, queries: FloatArray) -> FloatArray:
         """Apply both layers and the skip."""
-        result = _affine(self._activation(_affine(queries, self._first)), self._second)
+        hidden = ACTIVATIONS[self._activation](_affine(queries, *self._first))
+        result = _affine(hidden, *self._second)
         if not self._residual:
             return result
         skipped = queries if self._skip is None else queries @ self._skip.T
@@ -212,12 +247,41 @@ def take(arrays: Mapping[str, FloatArray], name: str, shape: tuple[int, ...]) ->
         raise InvalidAdapterError(
             f"The adapter has no array {name!r}; it holds {', '.join(sorted(arrays)) or 'none'}."
         )
-    array = np.ascontiguousarray(arrays[name], dtype=np.float32)
+    array = arrays[name]
     if array.shape != shape:
         raise InvalidAdapterError(
             f"The adapter's array {name!r} has shape {array.shape}, its config says {shape}."
         )
-    return array
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def dimension(arguments: Mapping[str, Any], name: str) -> int:
+    """Return a saved argument that counts dimensions.
+
+    Raises:
+        InvalidAdapterError: when it is missing, no whole number, or not from 1 to 65,536.
+    """
+    value = arguments.get(name)
+    if type(value) is not int or not 1 <= value <= MAX_DIMENSION:
+        raise InvalidAdapterError(
+            f"The adapter's config has {name}={value!r}; expected a whole number from 1 to "
+            f"{MAX_DIMENSION}."
+        )
+    return value
+
+
+def flag(arguments: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
+    """Return a saved argument that is true or false.
+
+    Raises:
+        InvalidAdapterError: when it is neither.
+    """
+    value = arguments.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidAdapterError(
+            f"The adapter's config has {name}={value!r}; expected true or false."
+        )
+    return value
 
 
 def _layer(
@@ -227,7 +291,6 @@ def _layer(
     return weight, take(arrays, f"{name}.bias", (n_out,)) if bias else None
 
 
-def _affine(x: FloatArray, layer: tuple[FloatArray, FloatArray | None]) -> FloatArray:
-    weight, bias = layer
-    result = x @ weight.T
-    return result if bias is None else result + bias
+def _affine(x: FloatArray, weight: FloatArray, bias: FloatArray | None) -> FloatArray:
+    result: FloatArray = x @ weight.T
+    return result if bias is None else np.add(result, bias)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from llama_index_adapters.adapters.registry import CUSTOM, KINDS, kind_of
-from llama_index_adapters.errors import InvalidAdapterError
+from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 from llama_index_adapters.transforms import Transform
 
 
@@ -32,7 +32,13 @@ class BaseAdapter(nn.Module, ABC):
         ...         return embed * self.scale
         ...     def get_config_dict(self) -> dict[str, Any]:
         ...         return {"dim": len(self.scale)}
+
+    Attributes:
+        unit_input: whether the adapter expects queries of unit length, as training here gives
+            them. False for adapters that LlamaIndex's engine trained on vectors as they came.
     """
+
+    unit_input: bool = True
 
     @abstractmethod
     def forward(self, embed: Tensor) -> Tensor:
@@ -43,10 +49,11 @@ class BaseAdapter(nn.Module, ABC):
         """Return the constructor's arguments, as JSON can hold them."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return parameters and buffers as numpy arrays; floating point becomes float32."""
+        """Return a copy of parameters and buffers; floating point becomes float32."""
         return {
-            name: np.ascontiguousarray(
-                (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
+            name: np.array(
+                (value.float() if value.is_floating_point() else value).detach().cpu().numpy(),
+                order="C",
             )
             for name, value in self.state_dict().items()
         }
@@ -57,10 +64,10 @@ class BaseAdapter(nn.Module, ABC):
         Raises:
             InvalidAdapterError: when names or shapes are not those of this adapter.
         """
-        state = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
         try:
+            state = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
             self.load_state_dict(state)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             raise InvalidAdapterError(
                 f"The saved arrays do not fit {type(self).__name__}: {error}"
             ) from error
@@ -69,7 +76,7 @@ class BaseAdapter(nn.Module, ABC):
         """Write the adapter's directory (``config.json``, ``model.safetensors``, model card)."""
         from llama_index_adapters.persistence import save_adapter
 
-        save_adapter(output_path, self)
+        save_adapter(output_path, self, unit_input=self.unit_input)
 
     @classmethod
     def load(cls, input_path: str | PathLike[str]) -> Self:
@@ -81,34 +88,71 @@ class BaseAdapter(nn.Module, ABC):
         """
         from llama_index_adapters.persistence import load_adapter
 
-        adapter = load_adapter(input_path, adapter_cls=cls if kind_of(cls) == CUSTOM else None)
-        if not isinstance(adapter, cls):
-            raise InvalidAdapterError(
-                f"{input_path} holds a {type(adapter).__name__}, not a {cls.__name__}."
-            )
-        return adapter
+        return load_adapter(input_path, cls)
 
 
 class ModuleTransform:
-    """Serves an adapter through its torch module: for classes without a numpy half."""
+    """Serves an adapter through its torch module: for classes without a numpy half.
+
+    Args:
+        adapter: the module; it is moved to the device and put into evaluation mode.
+        query_dim: dimension of the vectors that go in, when it is known.
+        passage_dim: dimension of the vectors that come out, when it is known.
+        device: a torch device; the CPU when left out.
+
+    Raises:
+        InvalidOptionError: for a device that torch cannot use here.
+    """
 
     def __init__(
-        self, adapter: BaseAdapter, query_dim: int, passage_dim: int, device: str | None = None
+        self,
+        adapter: BaseAdapter,
+        query_dim: int | None = None,
+        passage_dim: int | None = None,
+        device: str | None = None,
     ) -> None:
-        self._adapter = adapter.to(device or "cpu").eval()
         self._device = device or "cpu"
+        try:
+            self._adapter = adapter.to(self._device).eval()
+        except (RuntimeError, AssertionError) as error:
+            raise InvalidOptionError(
+                f"device={device!r} cannot be used ({str(error).splitlines()[0]}); "
+                "leave it out to use the CPU."
+            ) from error
         self.query_dim, self.passage_dim = query_dim, passage_dim
 
     def __call__(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the module without gradients."""
-        with torch.inference_mode():
-            vectors = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
-            result: Tensor = self._adapter(vectors.to(self._device))
+        """Run the module without gradients.
+
+        Raises:
+            InvalidAdapterError: when the module fails, or returns anything but one vector of
+                ``passage_dim`` for each query.
+        """
+        name = type(self._adapter).__name__
+        vectors = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
+        try:
+            with torch.inference_mode():
+                result: Tensor = self._adapter(vectors.to(self._device))
+        except RuntimeError as error:
+            raise InvalidAdapterError(
+                f"{name} failed on vectors of shape {queries.shape}: {error}"
+            ) from error
+        expected = (len(queries), self.passage_dim or result.shape[-1])
+        if tuple(result.shape) != expected:
+            raise InvalidAdapterError(
+                f"{name} turned vectors of shape {queries.shape} into {tuple(result.shape)}; "
+                f"expected {expected}."
+            )
         return result.float().cpu().numpy()
 
 
-def transform_of(adapter: BaseAdapter, query_dim: int, passage_dim: int) -> Transform:
-    """Return the serving half of an adapter in memory, as loading it from disk would."""
+def transform_of(
+    adapter: BaseAdapter, query_dim: int | None = None, passage_dim: int | None = None
+) -> Transform:
+    """Return the serving half of an adapter in memory, as loading it from disk would.
+
+    The dimensions are only used for a user's own adapter, which does not declare them.
+    """
     kind = kind_of(type(adapter))
     if kind == CUSTOM:
         return ModuleTransform(adapter, query_dim, passage_dim)

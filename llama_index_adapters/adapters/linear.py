@@ -68,7 +68,8 @@ class LinearAdapter(BaseAdapter):
         if self.rank is None:
             mapped: Tensor = self.linear(embed)
             return mapped
-        return embed + self.up(self.down(embed))
+        adapted: Tensor = embed + self.up(self.down(embed))
+        return adapted
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

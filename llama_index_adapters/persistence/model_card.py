@@ -1,0 +1,80 @@
+"""The README.md beside a saved adapter: what it is, how good it is, how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def model_card(
+    *,
+    kind: str,
+    query_dim: int | None,
+    passage_dim: int | None,
+    base_model: str | None,
+    data: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> str:
+    """Return the model card of an adapter, as Markdown.
+
+    Args:
+        kind: the adapter's family, ``"custom"`` for a user's own.
+        query_dim: dimension of the query vectors.
+        passage_dim: dimension of the passage vectors.
+        base_model: name of the embedding model it was trained on.
+        data: counts of the training data, by name.
+        metrics: measured figures by system (``base``, ``adapted``), then by metric.
+    """
+    model = f"`{_one_line(base_model)}`" if base_model else "an embedding model it does not name"
+    sections = [
+        "---\nlibrary_name: llama-index-adapters\n"
+        "tags:\n- embeddings\n- retrieval\n- llama-index\n---",
+        "# Embedding adapter",
+        f"A {kind} adapter for the query side of {model}. It changes the vector of a query and "
+        "leaves the vectors of the documents as they are, so an existing index keeps working."
+        + (_DIMENSIONS.format(query_dim, passage_dim) if query_dim and passage_dim else ""),
+        "## Use",
+        "```python\n"
+        "from llama_index_adapters import AdapterEmbeddingModel\n"
+        f"embed_model = AdapterEmbeddingModel({_arguments(kind)})\n"
+        "retriever = index.as_retriever(embed_model=embed_model)\n"
+        "```",
+        "`base_embed_model` is the LlamaIndex embedding model named above"
+        + (", `MyAdapter` the adapter's own class" if kind == "custom" else "")
+        + ". Install with `pip install llama-index-adapters`.",
+        *_table(metrics),
+        *_counts(data),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_DIMENSIONS = " It takes vectors of {} dimensions and returns vectors of {}."
+
+
+def _arguments(kind: str) -> str:
+    arguments = 'base_embed_model, "path/to/this/directory"'
+    return arguments + (", adapter_cls=MyAdapter" if kind == "custom" else "")
+
+
+def _table(metrics: Mapping[str, Any]) -> list[str]:
+    base, adapted = metrics.get("base"), metrics.get("adapted")
+    if not isinstance(base, Mapping) or not isinstance(adapted, Mapping):
+        return []
+    rows = [
+        f"| {name} | {base[name]:.4f} | {adapted[name]:.4f} | {adapted[name] - base[name]:+.4f} |"
+        for name in sorted(base)
+        if isinstance(base[name], float) and isinstance(adapted.get(name), float)
+    ]
+    if not rows:
+        return []
+    head = ["| metric | base model | with the adapter | change |", "|---|---|---|---|"]
+    return ["## Measured", "\n".join([*head, *rows])]
+
+
+def _counts(data: Mapping[str, Any]) -> list[str]:
+    counts = [f"{data[name]:,} {name}" for name in ("queries", "passages") if data.get(name)]
+    return ["## Training data", f"Trained on {' and '.join(counts)}."] if counts else []
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())
