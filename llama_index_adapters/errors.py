@@ -58,6 +58,10 @@ class ModelMismatchError(AdaptersError, ValueError):
     """The base model is not the one an adapter was trained on."""
 
 
+class TrainingError(AdaptersError, RuntimeError):
+    """Training went wrong in a way that no better data would mend."""
+
+
 class NotTrainedError(AdaptersError, RuntimeError):
     """A result was asked for before training."""
 

@@ -44,7 +44,9 @@ class Transform(Protocol):
         ...
 
 
-def adapt(transform: Transform, queries: FloatArray, *, unit_input: bool = True) -> FloatArray:
+def adapt(
+    transform: Callable[[FloatArray], FloatArray], queries: FloatArray, *, unit_input: bool = True
+) -> FloatArray:
     """Apply a transform and give every result the length of the query it came from.
 
     Keeping the length keeps inner-product and L2 scores, and with them a

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array  # type: ignore[import-untyped]
-from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError

@@ -280,7 +280,7 @@ def _bootstrap_interval(
     n_resamples: int,
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     n_metrics, n_queries = differences.shape
     if n_queries == 1:

@@ -84,6 +84,25 @@ class VectorDataset:
             query_ids=tuple(self.query_ids[row] for row in rows),
         )
 
+    def select_passages(self, rows: NDArray[np.int64]) -> VectorDataset:
+        """Return the same queries over only some of the passages, in the order given.
+
+        Raises:
+            InvalidVectorsError: when a query would lose its last relevant passage.
+        """
+        position = np.full(len(self.passages), -1, np.int64)
+        position[rows] = np.arange(len(rows))
+        moved = position[self.relevance.passages]
+        kept = moved >= 0
+        counts = np.bincount(self.relevance.queries[kept], minlength=len(self.queries))
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return replace(
+            self,
+            passages=self.passages[rows],
+            relevance=Relevance(offsets, moved[kept]),
+            passage_ids=tuple(self.passage_ids[row] for row in rows),
+        )
+
     def fingerprint(self) -> str:
         """Return a sha256 over vectors, relevance and similarity: the same data, the same text."""
         digest = hashlib.sha256(self.similarity.encode())

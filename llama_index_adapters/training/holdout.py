@@ -1,0 +1,83 @@
+"""Hold out part of a question set for validation, in the way it will be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
+
+HoldoutUnit = Literal["query", "passage"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part to learn from, one to judge by.
+
+    Attributes:
+        train: the remaining queries; passages that only held-out queries ask about are not
+            in it, so that they are never training negatives.
+        validation: the held-out queries, over the whole corpus.
+    """
+
+    train: VectorDataset
+    validation: VectorDataset
+
+
+def holdout_unit(data: VectorDataset) -> HoldoutUnit:
+    """Return what to hold out so that validation imitates use.
+
+    Where passages are asked about by several queries, later queries will ask about known
+    passages: hold out queries. Where every passage has one query, later queries will ask about
+    passages nobody asked about before: hold out passages.
+    """
+    asked = np.unique(data.relevance.passages, return_counts=True)[1]
+    return "query" if np.median(asked) > 1 else "passage"
+
+
+def fold_numbers(
+    data: VectorDataset, n_folds: int, *, unit: HoldoutUnit, seed: int
+) -> NDArray[np.int64]:
+    """Assign every query to a fold of about equal size.
+
+    Queries that belong together stay together: those with equal vectors, because their texts
+    are the same, and for ``"passage"`` also those that share a relevant passage.
+
+    Returns:
+        ``(n_queries,)`` numbers from 0 to ``n_folds - 1``.
+    """
+    _, same_text = np.unique(data.queries, axis=0, return_inverse=True)
+    n_queries = len(data.queries)
+    nodes = [np.stack([np.arange(n_queries), n_queries + same_text.reshape(-1)])]
+    if unit == "passage":
+        passages = 2 * n_queries + data.relevance.passages
+        nodes.append(np.stack([data.relevance.queries, passages]))
+    rows, columns = np.concatenate(nodes, axis=1)
+    size = 2 * n_queries + len(data.passages)
+    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
+    groups = connected_components(graph, directed=False)[1][:n_queries]
+    names, members = np.unique(groups, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    sizes = np.bincount(members)[order]
+    # Cut the shuffled groups where the running number of queries passes each fold's share.
+    middle = np.cumsum(sizes) - sizes / 2
+    fold_of_group = np.empty(len(names), np.int64)
+    fold_of_group[order] = np.minimum((middle * n_folds / n_queries).astype(np.int64), n_folds - 1)
+    return fold_of_group[members]
+
+
+def hold_out(data: VectorDataset, held: NDArray[np.bool_], *, unit: HoldoutUnit) -> Fold:
+    """Split off the queries marked in ``held`` (``(n_queries,)``)."""
+    train = data.select_queries(np.flatnonzero(~held))
+    validation = data.select_queries(np.flatnonzero(held))
+    if unit == "passage":
+        unseen = np.zeros(len(data.passages), bool)
+        unseen[validation.relevance.passages] = True
+        unseen[train.relevance.passages] = False
+        train = train.select_passages(np.flatnonzero(~unseen))
+    return Fold(train, validation)

@@ -1,0 +1,232 @@
+"""The training loop: AdamW with warm-up and decay, judged on exact validation nDCG@10."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from llama_index_adapters.errors import InvalidOptionError, TrainingError
+from llama_index_adapters.ranking import metrics_at_k, top_k
+from llama_index_adapters.training.objective import RetrievalObjective
+from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.transforms import FloatArray, adapt
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
+
+logger = logging.getLogger(__name__)
+
+SELECTION_METRIC = "ndcg@10"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of the history.
+
+    Attributes:
+        epoch: passes over the queries so far; 0 is the adapter before training.
+        loss: mean training loss during the epoch, None before training.
+        validation: mean validation nDCG@10 after it, None without a validation set.
+    """
+
+    epoch: int
+    loss: float | None
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What training did.
+
+    Attributes:
+        history: one record per epoch.
+        best_epoch: the epoch whose weights were kept.
+        per_query: ``(n_queries,)`` validation nDCG@10 of these weights, None without a
+            validation set.
+        steps: optimizer steps taken.
+    """
+
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    per_query: NDArray[np.float64] | None = field(repr=False)
+    steps: int
+
+
+def train_adapter(
+    adapter: nn.Module,
+    train: VectorDataset,
+    validation: VectorDataset | None = None,
+    options: TrainingOptions | None = None,
+    *,
+    show_progress: bool = False,
+    after_step: Callable[[int], None] | None = None,
+) -> TrainingRun:
+    """Train an adapter in place and leave the best weights in it.
+
+    Args:
+        adapter: maps ``(n, query_dim)`` to ``(n, passage_dim)``; trained as it is given.
+        train: what to learn from.
+        validation: what decides when to stop and which epoch's weights to keep. Without it
+            the weights of the last epoch are kept.
+        options: how to train.
+        show_progress: show a bar over the epochs.
+        after_step: called with the number of every step taken, for checkpoints.
+
+    Returns:
+        The history of the run.
+
+    Raises:
+        InvalidOptionError: when the device cannot be used.
+        TrainingError: when the loss is no longer a number.
+    """
+    options = options or TrainingOptions()
+    device = torch_device(options.device)
+    adapter.to(device).train()
+    objective = RetrievalObjective(
+        train, scale=options.scale, unit_input=_unit_input(adapter), device=device
+    )
+    parameters = [value for value in adapter.parameters() if value.requires_grad]
+    start = [value.detach().clone() for value in parameters]
+    steps_per_epoch = -(-len(objective) // options.batch_size)
+    if options.steps_per_epoch is not None:
+        steps_per_epoch = min(steps_per_epoch, options.steps_per_epoch)
+    optimizer = _optimizer(parameters, options)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        options.learning_rate,
+        total_steps=options.epochs * steps_per_epoch + 1,
+        pct_start=options.warmup,
+        cycle_momentum=False,
+    )
+    generator = torch.Generator().manual_seed(options.seed)
+
+    per_query = best_per_query = _validate(adapter, validation, device)
+    history = [EpochRecord(0, None, _mean(per_query))]
+    best_epoch, best_state = 0, copy.deepcopy(adapter.state_dict())
+    step = 0
+    bar = tqdm(range(1, options.epochs + 1), "Training", unit="epoch", disable=not show_progress)
+    for epoch in bar:
+        total, seen = torch.zeros((), device=device), 0
+        order = torch.randperm(len(objective), generator=generator).to(device)
+        for rows in order.split(options.batch_size)[:steps_per_epoch]:
+            loss = objective.loss(adapter(objective.queries[rows]), rows)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
+            optimizer.step()
+            pull = options.weight_decay * schedule.get_last_lr()[0] / options.learning_rate
+            _pull_back(parameters, start, pull)
+            schedule.step()
+            total += loss.detach() * len(rows)
+            seen += len(rows)
+            step += 1
+            if after_step is not None:
+                after_step(step)
+        per_query = _validate(adapter, validation, device)
+        history.append(EpochRecord(epoch, float(total) / seen, _mean(per_query)))
+        bar.set_postfix(_postfix(history[-1]))
+        if not np.isfinite(float(total)):
+            raise TrainingError(
+                f"The loss became {float(total)} in epoch {epoch}. Lower learning_rate "
+                f"(now {options.learning_rate:g})."
+            )
+        if per_query is None or np.mean(per_query) > np.mean(best_per_query):
+            best_epoch, best_per_query = epoch, per_query
+            best_state = copy.deepcopy(adapter.state_dict())
+        elif epoch - best_epoch >= options.patience:
+            break
+    bar.close()
+    adapter.load_state_dict(best_state)
+    adapter.to("cpu").eval()
+    return TrainingRun(tuple(history), best_epoch, best_per_query, step)
+
+
+def torch_device(name: str | None) -> torch.device:
+    """Return the named device, or the best one there is.
+
+    Raises:
+        InvalidOptionError: when torch does not know it or cannot use it here.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidOptionError(
+            f"device is {name!r}, which torch cannot use here "
+            f"({str(error).splitlines()[0]}). Leave it out to use the best one there is."
+        ) from error
+    return device
+
+
+def _optimizer(parameters: list[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
+    build: Any = options.optimizer_class or torch.optim.AdamW
+    # AdamW would decay toward zero; ``_pull_back`` decays toward the start instead.
+    arguments = {"weight_decay": 0.0, **options.optimizer_params, "lr": options.learning_rate}
+    try:
+        optimizer: torch.optim.Optimizer = build(parameters, **arguments)
+    except (TypeError, ValueError) as error:
+        raise InvalidOptionError(
+            f"{build.__name__} cannot be built from optimizer_params "
+            f"{dict(options.optimizer_params)} ({error})."
+        ) from error
+    return optimizer
+
+
+def _unit_input(adapter: nn.Module) -> bool:
+    return bool(getattr(adapter, "unit_input", True))
+
+
+def adapted_queries(adapter: nn.Module, queries: FloatArray, device: torch.device) -> FloatArray:
+    """Return what an adapter under training makes of queries ``(n, dim)``, as serving will."""
+
+    @torch.inference_mode()
+    def forward(units: FloatArray) -> FloatArray:
+        result: Tensor = adapter(torch.from_numpy(units).to(device))
+        return result.float().cpu().numpy()
+
+    adapter.eval()
+    try:
+        return adapt(forward, queries, unit_input=_unit_input(adapter))
+    finally:
+        adapter.train()
+
+
+def _validate(
+    adapter: nn.Module, validation: VectorDataset | None, device: torch.device
+) -> NDArray[np.float64] | None:
+    if validation is None:
+        return None
+    return ndcg_per_query(adapted_queries(adapter, validation.queries, device), validation)
+
+
+def ndcg_per_query(queries: FloatArray, data: VectorDataset) -> NDArray[np.float64]:
+    """Return nDCG@10 of every query ``(n_queries,)`` for query vectors in passage space."""
+    ranking = top_k(queries, data.passages, 10, similarity=data.similarity)
+    return metrics_at_k(ranking, data.relevance, 10)[SELECTION_METRIC]
+
+
+def _mean(per_query: NDArray[np.float64] | None) -> float | None:
+    return None if per_query is None else float(per_query.mean())
+
+
+def _postfix(record: EpochRecord) -> dict[str, str]:
+    shown = {"loss": record.loss, SELECTION_METRIC: record.validation}
+    return {name: f"{value:.4f}" for name, value in shown.items() if value is not None}
+
+
+@torch.no_grad()
+def _pull_back(parameters: list[nn.Parameter], start: list[Tensor], amount: float) -> None:
+    """Move parameters toward their start: decoupled weight decay with another origin."""
+    if amount:
+        torch._foreach_lerp_([value.data for value in parameters], start, amount)

@@ -1,0 +1,117 @@
+"""How an adapter is trained: every option, its default and its check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from llama_index_adapters.errors import InvalidOptionError, UnknownOptionError, closest_name
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How an adapter is trained.
+
+    Attributes:
+        epochs: passes over the queries, at most; early stopping usually ends sooner.
+        batch_size: queries per step. Negatives do not depend on it: they are the corpus.
+        learning_rate: the peak, reached after ``warmup`` of the steps and then decayed to 0.
+        weight_decay: how far each step at the peak pulls parameters back to where they
+            started, which is the identity for the built-in families.
+        scale: inverse temperature of the similarities in the loss.
+        warmup: the part of all steps before the learning rate peaks.
+        patience: epochs without a better validation nDCG@10 before training stops.
+        max_grad_norm: gradients longer than this are scaled down to it.
+        steps_per_epoch: end every epoch after so many steps; all queries when left out.
+        optimizer_class: the torch optimizer, AdamW when left out.
+        optimizer_params: more arguments of the optimizer; ``lr`` is the learning rate.
+        device: a torch device; the best available one when left out.
+        seed: seed of the order of the queries.
+
+    Raises:
+        InvalidOptionError: for a value that cannot be trained with.
+    """
+
+    epochs: int = 40
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    scale: float = 20.0
+    warmup: float = 0.1
+    patience: int = 8
+    max_grad_norm: float = 1.0
+    steps_per_epoch: int | None = None
+    optimizer_class: type[torch.optim.Optimizer] | None = None
+    optimizer_params: Mapping[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every value once, before anything is embedded or trained."""
+        for name in ("epochs", "batch_size", "patience"):
+            self._require(name, _is_whole(getattr(self, name)), "a whole number from 1 on")
+        self._require(
+            "steps_per_epoch",
+            self.steps_per_epoch is None or _is_whole(self.steps_per_epoch),
+            "a whole number from 1 on, or leave it out",
+        )
+        for name in ("learning_rate", "scale", "max_grad_norm"):
+            value = getattr(self, name)
+            self._require(name, _is_number(value) and 0 < value < float("inf"), "a number above 0")
+        for name in ("weight_decay", "warmup"):
+            value = getattr(self, name)
+            self._require(name, _is_number(value) and 0 <= value < 1, "a number from 0 up to 1")
+        self._require("seed", _is_whole(self.seed, smallest=0), "a whole number from 0 on")
+
+    def _require(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
+            raise InvalidOptionError(f"{name} is {getattr(self, name)!r}; give {expected}.")
+
+    def updated(self, changes: Mapping[str, Any]) -> TrainingOptions:
+        """Return options with some of them changed, by name.
+
+        The names of LlamaIndex's ``train_model`` are understood too: the ``lr`` of
+        ``optimizer_params`` becomes the learning rate.
+
+        Raises:
+            UnknownOptionError: for a name that does not exist, with the closest that does.
+            InvalidOptionError: for a value that cannot be used.
+        """
+        known = [option.name for option in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise UnknownOptionError(
+                    f"Unknown training option {name!r}.{closest_name(name, known)} "
+                    f"The options are {', '.join(known)}."
+                )
+        changes = dict(changes)
+        if "optimizer_params" in changes:
+            parameters = dict(changes["optimizer_params"] or {})
+            if "lr" in parameters:
+                changes.setdefault("learning_rate", parameters.pop("lr"))
+            changes["optimizer_params"] = parameters
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as JSON can hold them."""
+        values = {option.name: getattr(self, option.name) for option in fields(self)}
+        chosen = self.optimizer_class
+        values["optimizer_class"] = chosen.__name__ if chosen else "AdamW"
+        values["optimizer_params"] = {
+            name: value
+            for name, value in self.optimizer_params.items()
+            if isinstance(value, int | float | str | bool | list | tuple)
+        }
+        return values
+
+
+def _is_whole(value: object, smallest: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= smallest
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
