@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.llms import CompletionResponse, CompletionResponseGen, CustomLLM, LLMMetadata
 
 
 class CountingEmbedding(BaseEmbedding):
@@ -83,3 +84,92 @@ class AsyncEmbedding(CountingEmbedding):
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         await asyncio.sleep(0)
         return self.respond("batch", texts)
+
+
+class ScriptedLLM(CustomLLM):
+    """Answers a prompt with ``answer(prompt)``, by default two numbered questions.
+
+    ``prompts`` holds what was asked, ``answered`` what was answered, ``most_at_a_time`` how many
+    requests were under way at once. With ``together``, no request is answered before that many
+    are under way, or :meth:`release` is called.
+    """
+
+    model: str = "scripted"
+    temperature: float = 0.0
+    api_key: str = "secret"
+    _answer: Callable[[str], str] = PrivateAttr()
+    _together: int = PrivateAttr()
+    _prompts: list[str] = PrivateAttr(default_factory=list)
+    _answered: list[str] = PrivateAttr(default_factory=list)
+    _under_way: int = PrivateAttr(default=0)
+    _most_at_a_time: int = PrivateAttr(default=0)
+    _enough: threading.Event = PrivateAttr(default_factory=threading.Event)
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+
+    def __init__(
+        self, answer: Callable[[str], str] | None = None, *, together: int = 1, **fields: Any
+    ) -> None:
+        super().__init__(**fields)
+        self._answer = answer or (lambda prompt: f"1. What is {prompt}?\n2. Why {prompt}?")
+        self._together = together
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        return LLMMetadata(model_name=self.model)
+
+    @property
+    def prompts(self) -> list[str]:
+        return self._prompts
+
+    @property
+    def answered(self) -> list[str]:
+        return self._answered
+
+    @property
+    def most_at_a_time(self) -> int:
+        return self._most_at_a_time
+
+    def release(self) -> None:
+        self._enough.set()
+
+    def _begin(self, prompt: str) -> None:
+        with self._lock:
+            self._prompts.append(prompt)
+            self._under_way += 1
+            self._most_at_a_time = max(self._most_at_a_time, self._under_way)
+            if self._under_way >= self._together:
+                self._enough.set()
+
+    def _respond(self, prompt: str) -> CompletionResponse:
+        response = CompletionResponse(text=self._answer(prompt))
+        self._answered.append(prompt)
+        return response
+
+    def _end(self) -> None:
+        with self._lock:
+            self._under_way -= 1
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        self._begin(prompt)
+        try:
+            assert self._enough.wait(20)
+            return self._respond(prompt)
+        finally:
+            self._end()
+
+    async def acomplete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponse:
+        self._begin(prompt)
+        try:
+            await asyncio.sleep(0)
+            while not self._enough.is_set():
+                await asyncio.sleep(0)
+            return self._respond(prompt)
+        finally:
+            self._end()
+
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
+        raise AssertionError("nothing streams here")

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import pytest
+
+from llama_index_adapters.dataset.questions import (
+    DEFAULT_QA_GENERATE_PROMPT_TMPL,
+    check_template,
+    parse_questions,
+    question_prompt,
+)
+from llama_index_adapters.errors import InvalidOptionError
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "What is A?",
+        "1. What is A?",
+        "12) What is A?",
+        "1.What is A?",
+        "1: What is A?",
+        "3 - What is A?",
+        "(1) What is A?",
+        "(a) What is A?",
+        "B) What is A?",
+        "(ii) What is A?",
+        "Q: What is A?",
+        "Q1: What is A?",
+        "q2. What is A?",
+        "Question: What is A?",
+        "Question 1: What is A?",
+        "Question #2 - What is A?",
+        "1. Question: What is A?",
+        "- What is A?",
+        "* What is A?",
+        "+ What is A?",
+        "•What is A?",
+        "  \u2013 What is A?  ",
+        "- 1. What is A?",
+        "> 4. What is A?",
+        "### What is A?",
+        "**What is A?**",
+        "**1. What is A?**",
+        "**Question 1:** What is A?",
+        "1. **Q1:** What is **A**?",
+        "*What is A?*",
+        '"What is A?"',
+        '1. "What is A?"',
+        '"What is A?",',
+        '"1. What is A?",',
+        "“What is A?”",
+        "'What is A?'",
+        "`What is A?`",
+        "What   is\tA?",
+    ],
+)
+def test_the_dress_of_a_question_is_taken_off(line):
+    assert parse_questions(line, 5) == ["What is A?"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "2021 revenue of Lyft?",
+        "3.5 inch drives hold how much?",
+        "3.x releases end when?",
+        "1:1 meetings take how long?",
+        "401(k) plans match what?",
+        "5 - 10 year bonds yield what?",
+        "-5 degrees is how many Fahrenheit?",
+        "100 metres is how far?",
+        "Q4 revenue grew by how much?",
+        "Q-learning: what is it?",
+        "What is 2**3 + 4**2?",
+        "How do *args and **kwargs differ?",
+        "What does __init__ do?",
+        "A or B?",
+        "Is it \"A\" or 'B'?",
+        '"A" or "B"?',
+        "Sure, but is it safe?",
+        "python sort dict by value",
+        "Here comes the sun: who wrote it?",
+    ],
+)
+def test_what_belongs_to_a_question_stays(question):
+    assert parse_questions(question, 5) == [question]
+    assert parse_questions(f"1. {question}", 5) == [question]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "   ",
+        "Here are two questions:",
+        "Sure! Here are 2 questions based on the passage.",
+        "**Questions**",
+        "## Suggested questions",
+        "Questions:",
+        "Question 1",
+        "Of course.",
+        "Here are the questions you asked for",
+        "---",
+        "***",
+        "```",
+        "```json",
+        "[",
+        "A: It is a letter.",
+        "Answer: It is a letter.",
+        "Let me know if you need more!",
+        "I hope these help.",
+    ],
+)
+def test_what_is_no_question_is_left_out(line):
+    assert parse_questions(f"{line}\nWhat is A?\n{line}", 5) == ["What is A?"]
+
+
+def test_thoughts_are_left_out():
+    assert parse_questions("<think>\nWhat would they ask?\n</think>\nWhat is A?", 5) == [
+        "What is A?"
+    ]
+
+
+def test_repetitions_are_dropped_before_the_limit_counts():
+    assert parse_questions(
+        "1. Why A?\n2. WHY A?\n3. Why STRASSE?\n4. why straße?\n5. Why C?", 3
+    ) == [
+        "Why A?",
+        "Why STRASSE?",
+        "Why C?",
+    ]
+    assert parse_questions("Why A?\nWhy B?\nWhy C?", 2) == ["Why A?", "Why B?"]
+
+
+def test_the_default_prompt_holds_the_passage_and_the_number():
+    check_template(DEFAULT_QA_GENERATE_PROMPT_TMPL)
+    prompt = question_prompt(DEFAULT_QA_GENERATE_PROMPT_TMPL, "a {strange} {0} passage }", 7)
+    assert "\na {strange} {0} passage }\n" in prompt
+    assert "Write 7 questions" in prompt
+
+
+def test_literal_braces_of_a_template_are_written_twice():
+    template = '{{"n": {num_questions_per_chunk}}} {context_str}'
+    check_template(template)
+    assert question_prompt(template, "{x}", 2) == '{"n": 2} {x}'
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("Ask {num_questions_per_chunk} questions", r"has no \{context_str\}, so the passage is"),
+        ("{context_str} {language}", r"nothing is known for: \{language\}\. It needs"),
+        ('{"a": 1} {context_str}', r'nothing is known for: \{"a"\}.*\{\{ and \}\}'),
+        ("{} {context_str}", r"nothing is known for: \{\}"),
+        ("{context_str", "is not a template"),
+        (None, "is not a template"),
+    ],
+)
+def test_a_template_that_cannot_be_filled_in_is_refused(template, message):
+    with pytest.raises(InvalidOptionError, match=message):
+        check_template(template)
