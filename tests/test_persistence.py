@@ -1,0 +1,806 @@
+"""Adapters on disk: written whole, read without belief."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from llama_index_adapters.adapters.base import BaseAdapter, transform_of
+from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter, LinearLayer
+from llama_index_adapters.adapters.registry import KINDS
+from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
+from llama_index_adapters.errors import (
+    InvalidAdapterError,
+    InvalidFileError,
+    InvalidOptionError,
+    MissingFileError,
+    UnwritableFileError,
+)
+from llama_index_adapters.persistence import (
+    AdapterMetadata,
+    files,
+    load_adapter,
+    load_saved,
+    require_own_directory,
+    save,
+    save_adapter,
+)
+from llama_index_adapters.persistence.config import adapter_fingerprint
+
+DIM = 6
+METADATA = AdapterMetadata(
+    base_model="text-embedding-3-small",
+    base_model_identity="ab" * 32,
+    training={"epochs": 4, "learning_rate": np.float32(0.5), "seed": 0},
+    data={"fingerprint": "cd" * 32, "queries": 1200, "passages": 34567},
+    metrics={
+        "base": {"ndcg@10": 0.51, "mrr@10": 0.4},
+        "adapted": {"ndcg@10": 0.57, "mrr@10": 0.45},
+    },
+)
+
+
+class Scale(BaseAdapter):
+    """A user's own adapter."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(dim))
+
+    def forward(self, embed):
+        return embed * self.scale
+
+    def get_config_dict(self):
+        return {"dim": len(self.scale)}
+
+
+class Shift(Scale):
+    """Built from the same arguments, computing something else."""
+
+    def forward(self, embed):
+        return embed + self.scale
+
+
+class LinearTwice(LinearAdapter):
+    """A user's own member of a built-in family."""
+
+    def forward(self, embed):
+        return super().forward(super().forward(embed))
+
+
+def randomised(adapter: BaseAdapter, seed: int = 0) -> BaseAdapter:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in adapter.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    return adapter
+
+
+def queries(dim: int = DIM) -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(4, dim)).astype(np.float32)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    save_adapter(tmp_path / "adapter", randomised(LinearAdapter(DIM, bias=True)), metadata=METADATA)
+    return tmp_path / "adapter"
+
+
+def change_config(directory: Path, **changes: object) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def change_arguments(directory: Path, **changes: object) -> None:
+    """Change arguments as an attacker would, with a fingerprint that fits."""
+    config = json.loads((directory / "config.json").read_text())
+    arguments = {**config["arguments"], **changes}
+    arrays = safetensors.numpy.load_file(directory / "model.safetensors")
+    fingerprint = adapter_fingerprint(config["kind"], arguments, arrays)
+    change_config(directory, arguments=arguments, fingerprint=fingerprint)
+
+
+def change_arrays(directory: Path, **changes: np.ndarray | None) -> None:
+    """Change arrays as an attacker would, with a fingerprint that fits."""
+    arrays = safetensors.numpy.load_file(directory / "model.safetensors")
+    arrays = {name: a for name, a in {**arrays, **changes}.items() if a is not None}
+    safetensors.numpy.save_file(arrays, directory / "model.safetensors")
+    config = json.loads((directory / "config.json").read_text())
+    fingerprint = adapter_fingerprint(config["kind"], config["arguments"], arrays)
+    change_config(directory, fingerprint=fingerprint)
+
+
+def write_as_llamaindex(directory: Path, config: object, state: object, **options: object) -> Path:
+    """Write what LlamaIndex's ``BaseAdapter.save`` writes."""
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(config))
+    torch.save(state, directory / "pytorch_model.bin", **options)
+    return directory
+
+
+class TestWriting:
+    def test_three_files_that_say_what_it_is(self, directory):
+        assert sorted(contents(directory)) == ["README.md", "config.json", "model.safetensors"]
+        config = json.loads((directory / "config.json").read_text())
+        versions = config.pop("versions")
+        assert {"llama-index-adapters", "torch", "numpy", "llama-index-core"} <= set(versions)
+        fingerprint = config.pop("fingerprint")
+        assert fingerprint == load_saved(directory).fingerprint
+        assert len(fingerprint) == 64
+        assert config == {
+            "format_version": 1,
+            "kind": "linear",
+            "adapter_class": None,
+            "arguments": {"in_features": DIM, "out_features": DIM, "bias": True, "rank": None},
+            "dimensions": {"query": DIM, "passage": DIM},
+            "unit_input": True,
+            "base_model": {"name": "text-embedding-3-small", "identity": "ab" * 32},
+            "training": {"epochs": 4, "learning_rate": 0.5, "seed": 0},
+            "data": {"fingerprint": "cd" * 32, "queries": 1200, "passages": 34567},
+            "metrics": METADATA.metrics,
+        }
+
+    def test_metadata_comes_back(self, directory):
+        saved = load_saved(directory).metadata
+        assert (saved.base_model, saved.base_model_identity) == (
+            METADATA.base_model,
+            METADATA.base_model_identity,
+        )
+        assert (saved.query_dim, saved.passage_dim) == (DIM, DIM)
+        assert (saved.data, saved.metrics) == (METADATA.data, METADATA.metrics)
+        assert saved.training["learning_rate"] == 0.5
+
+    def test_the_card_is_for_a_person(self, directory, tmp_path):
+        card = (directory / "README.md").read_text()
+        assert "`text-embedding-3-small`" in card
+        assert 'AdapterEmbeddingModel(base_embed_model, "path/to/this/directory")' in card
+        assert "| ndcg@10 | 0.5100 | 0.5700 | +0.0600 |" in card
+        assert "1,200 queries and 34,567 passages" in card
+        for content in contents(directory).values():
+            assert str(tmp_path).encode() not in content
+
+    def test_the_card_without_metadata_says_less(self, tmp_path):
+        Scale(DIM).save(tmp_path / "adapter")
+        card = (tmp_path / "adapter" / "README.md").read_text()
+        assert "Measured" not in card
+        assert "Training data" not in card
+        assert "adapter_cls=MyAdapter" in card
+
+    def test_a_base_model_name_cannot_break_the_card(self, tmp_path):
+        metadata = AdapterMetadata(base_model="x`\n# Run this\n\ud800")
+        save_adapter(tmp_path / "adapter", LinearAdapter(DIM), metadata=metadata)
+        card = (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
+        assert not any(line.startswith("# Run") for line in card.splitlines())
+        assert load_saved(tmp_path / "adapter").metadata.base_model == metadata.base_model
+
+    def test_the_same_bytes_in_another_process(self, directory, tmp_path):
+        code = (
+            "import tests.test_persistence as t, sys\n"
+            "t.save_adapter(sys.argv[1], t.randomised(t.LinearAdapter(t.DIM, bias=True)),"
+            " metadata=t.METADATA)"
+        )
+        environment = {**os.environ, "PYTHONHASHSEED": "7"}
+        root = Path(__file__).parent.parent
+        command = [sys.executable, "-c", code, str(tmp_path / "other")]
+        subprocess.run(command, check=True, cwd=root, env=environment)
+        assert contents(tmp_path / "other") == contents(directory)
+
+    def test_another_adapter_replaces_it_whole(self, directory):
+        before = load_saved(directory).fingerprint
+        (directory / "pytorch_model.bin").write_bytes(b"from LlamaIndex, before")
+        save_adapter(directory, randomised(TwoLayerAdapter(DIM)))
+        saved = load_saved(directory)
+        assert saved.kind == "two-layer"
+        assert saved.fingerprint != before
+        assert "pytorch_model.bin" not in contents(directory)
+
+    def test_other_files_are_never_lost(self, directory):
+        (directory / "notes.txt").write_text("mine")
+        before = contents(directory)
+        with pytest.raises(InvalidOptionError, match=r"not an adapter's \(notes.txt\)"):
+            save_adapter(directory, LinearAdapter(DIM))
+        with pytest.raises(InvalidOptionError, match="Name a new or an empty one"):
+            require_own_directory(directory)
+        assert contents(directory) == before
+
+    def test_directories_that_may_be_written(self, directory, tmp_path):
+        (tmp_path / "empty").mkdir()
+        for path in (directory, tmp_path / "empty", tmp_path / "new" / "deep"):
+            require_own_directory(path)
+            LinearAdapter(DIM).save(path)
+            assert load_saved(path).kind == "linear"
+
+    def test_a_file_in_the_way(self, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(InvalidFileError, match="is a file"):
+            save_adapter(tmp_path / "file", LinearAdapter(DIM))
+        assert (tmp_path / "file").read_text() == "mine"
+
+    def test_a_full_disk_leaves_the_old_adapter(self, directory, monkeypatch):
+        before = contents(directory)
+
+        def full(arrays):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(save.safetensors.numpy, "save", full)
+        with pytest.raises(UnwritableFileError, match=r"No space left.*is as it was"):
+            save_adapter(directory, TwoLayerAdapter(DIM))
+        assert contents(directory) == before
+        assert [path.name for path in directory.parent.iterdir()] == ["adapter"]
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_broken_weights_are_not_saved(self, tmp_path, value):
+        adapter = LinearAdapter(DIM)
+        with torch.no_grad():
+            adapter.linear.weight[0, 0] = value
+        with pytest.raises(InvalidAdapterError, match=r"'linear.weight'.*NaN or infinity"):
+            adapter.save(tmp_path / "adapter")
+        assert not (tmp_path / "adapter").exists()
+
+    @pytest.mark.parametrize(
+        "training", [{"path": Path("x")}, {"loss": float("nan")}, {"data": b""}]
+    )
+    def test_metadata_that_json_cannot_hold(self, tmp_path, training):
+        with pytest.raises(InvalidAdapterError, match="metadata cannot be written as JSON"):
+            save_adapter(
+                tmp_path / "a", LinearAdapter(DIM), metadata=AdapterMetadata(training=training)
+            )
+
+    def test_arguments_that_json_cannot_hold(self, tmp_path):
+        class Odd(Scale):
+            def get_config_dict(self):
+                return {"dim": object()}
+
+        with pytest.raises(InvalidAdapterError, match=r"get_config_dict.*cannot be written"):
+            Odd(DIM).save(tmp_path / "a")
+
+    def test_arguments_that_json_changes(self, tmp_path):
+        class Odd(Scale):
+            def __init__(self, dim, weights):
+                super().__init__(dim)
+
+            def get_config_dict(self):
+                return {"dim": DIM, "weights": {10: 1, 9: (2, 3)}}
+
+        Odd(DIM, {}).save(tmp_path / "a")
+        assert isinstance(Odd.load(tmp_path / "a"), Odd)
+
+
+class TestFingerprint:
+    def test_follows_weights_arguments_and_kind_alone(self, tmp_path):
+        def fingerprint(adapter, **options):
+            save_adapter(tmp_path / "a", adapter, **options)
+            return load_saved(tmp_path / "a", Scale if type(adapter) is Scale else None).fingerprint
+
+        found = [
+            fingerprint(LinearAdapter(DIM)),
+            fingerprint(randomised(LinearAdapter(DIM))),
+            fingerprint(LinearAdapter(DIM, bias=True)),
+            fingerprint(TwoLayerAdapter(DIM, activation="relu")),
+            fingerprint(TwoLayerAdapter(DIM, activation="gelu")),
+            fingerprint(IdentityAdapter(DIM)),
+            fingerprint(Scale(DIM)),
+        ]
+        assert len(set(found)) == len(found)
+        assert fingerprint(LinearAdapter(DIM), metadata=METADATA) == found[0]
+
+
+class TestCustom:
+    def test_round_trip_and_serving(self, tmp_path):
+        adapter = randomised(Scale(DIM))
+        assert not torch.allclose(adapter.scale, Scale(DIM).scale)
+        metadata = AdapterMetadata(query_dim=DIM, passage_dim=DIM)
+        save_adapter(tmp_path / "a", adapter, metadata=metadata)
+        for loaded in (Scale.load(tmp_path / "a"), load_adapter(tmp_path / "a", Scale)):
+            assert type(loaded) is Scale
+            assert torch.equal(loaded.scale, adapter.scale)
+        saved = load_saved(tmp_path / "a", Scale)
+        assert (saved.kind, saved.transform.query_dim) == ("custom", DIM)
+        expected = queries() * adapter.scale.detach().numpy()
+        np.testing.assert_allclose(saved.transform(queries()), expected, rtol=1e-6)
+
+    def test_without_dimensions_it_serves_too(self, tmp_path):
+        Scale(DIM).save(tmp_path / "a")
+        saved = load_saved(tmp_path / "a", Scale)
+        assert (saved.transform.query_dim, saved.transform.passage_dim) == (None, None)
+        np.testing.assert_array_equal(saved.transform(queries()), queries())
+        with pytest.raises(InvalidAdapterError, match=r"Scale failed on vectors of shape \(4, 7\)"):
+            saved.transform(queries(7))
+
+    def test_dropout_is_off_while_serving(self, tmp_path):
+        class Noisy(Scale):
+            def forward(self, embed):
+                return torch.nn.functional.dropout(embed, training=self.training)
+
+        Noisy(DIM).save(tmp_path / "a")
+        saved = load_saved(tmp_path / "a", Noisy)
+        np.testing.assert_array_equal(saved.transform(queries()), queries())
+
+    def test_another_output_shape_is_refused(self):
+        class Sum(Scale):
+            def forward(self, embed):
+                return embed.sum(dim=1)
+
+        with pytest.raises(InvalidAdapterError, match=r"into \(4,\)"):
+            transform_of(Sum(DIM), DIM, DIM)(queries())
+
+    def test_needs_its_class_and_imports_nothing(self, tmp_path, monkeypatch):
+        Scale(DIM).save(tmp_path / "a")
+        change_config(tmp_path / "a", adapter_class="os.system")
+        monkeypatch.setattr("importlib.import_module", pytest.fail)
+        with pytest.raises(InvalidAdapterError, match=r"not built in \(os.system\).*adapter_cls"):
+            load_saved(tmp_path / "a")
+
+    @pytest.mark.parametrize("load", [load_saved, load_adapter])
+    def test_the_error_names_the_class_to_pass(self, tmp_path, load):
+        Scale(DIM).save(tmp_path / "a")
+        for given in (None, BaseAdapter):
+            with pytest.raises(InvalidAdapterError, match=r"\(Scale\).*pass it as adapter_cls"):
+                load(tmp_path / "a", given)
+
+    def test_a_built_in_class_for_a_custom_adapter(self, tmp_path):
+        randomised(LinearTwice(DIM)).save(tmp_path / "a")
+        with pytest.raises(
+            InvalidAdapterError, match="holds LinearTwice, but adapter_cls is LinearAdapter"
+        ):
+            load_saved(tmp_path / "a", LinearAdapter)
+        assert type(LinearTwice.load(tmp_path / "a")) is LinearTwice
+
+    def test_arguments_that_do_not_fit_the_class(self, tmp_path):
+        class Other(Scale):
+            def __init__(self, size):
+                super().__init__(size)
+
+        Scale(DIM).save(tmp_path / "a")
+        with pytest.raises(InvalidAdapterError, match=r"Other cannot be built .*\(dim\)"):
+            load_adapter(tmp_path / "a", Other)
+
+    def test_arrays_that_do_not_fit_the_class(self, tmp_path):
+        Scale(DIM).save(tmp_path / "a")
+        change_arrays(tmp_path / "a", scale=np.ones(DIM + 1, np.float32))
+        with pytest.raises(InvalidAdapterError, match="do not fit Scale"):
+            load_adapter(tmp_path / "a", Scale)
+
+    @pytest.mark.parametrize("given", [torch.nn.Linear, "Scale", Scale(2), dict])
+    def test_something_that_is_no_adapter_class(self, directory, given):
+        with pytest.raises(InvalidOptionError, match=r"expected a subclass of .*BaseAdapter"):
+            load_saved(directory, given)
+
+    def test_a_device_that_is_not_there(self, tmp_path):
+        Scale(DIM).save(tmp_path / "a")
+        with pytest.raises(InvalidOptionError, match="device='nowhere' cannot be used"):
+            load_saved(tmp_path / "a", Scale, device="nowhere")
+        assert load_saved(tmp_path / "a", Scale, device="cpu").transform(queries()).shape == (4, 6)
+
+
+class TestAdapterClass:
+    """LlamaIndex's users pass ``adapter_cls=TwoLayerNN``; here it need not be."""
+
+    @pytest.mark.parametrize("given", [LinearAdapter, LinearLayer, BaseAdapter])
+    def test_matching(self, directory, given):
+        assert type(load_adapter(directory, given)) is LinearAdapter
+        assert type(given.load(directory)) is LinearAdapter
+        saved = load_saved(directory, given)
+        np.testing.assert_array_equal(
+            saved.transform(queries()), load_saved(directory).transform(queries())
+        )
+
+    @pytest.mark.parametrize("given", [TwoLayerNN, TwoLayerAdapter, Scale])
+    def test_not_matching(self, directory, given):
+        message = rf"holds LinearAdapter \(kind 'linear'\), but adapter_cls is {given.__name__}"
+        for load in (load_saved, load_adapter):
+            with pytest.raises(InvalidAdapterError, match=message):
+                load(directory, given)
+        with pytest.raises(InvalidAdapterError, match=message):
+            given.load(directory)
+
+    def test_a_subclass_of_a_family_loads_with_its_own_forward(self, directory):
+        assert type(load_adapter(directory, LinearTwice)) is LinearTwice
+        once = load_saved(directory).transform
+        twice = load_saved(directory, LinearTwice).transform
+        np.testing.assert_allclose(twice(queries()), once(once(queries())), rtol=1e-4, atol=1e-5)
+
+    def test_the_identity_serves_for_any_class(self, tmp_path):
+        IdentityAdapter(DIM).save(tmp_path / "a")
+        for given in (None, TwoLayerNN, LinearAdapter, Scale):
+            saved = load_saved(tmp_path / "a", given)
+            np.testing.assert_array_equal(saved.transform(queries()), queries())
+        with pytest.raises(InvalidAdapterError, match="holds IdentityAdapter"):
+            LinearAdapter.load(tmp_path / "a")
+
+
+class TestMissing:
+    def test_no_directory(self, tmp_path):
+        with pytest.raises(MissingFileError, match=r"gone is not there; expected the directory"):
+            load_saved(tmp_path / "gone")
+        (tmp_path / "file").write_text("")
+        with pytest.raises(MissingFileError, match="file is a file"):
+            load_adapter(tmp_path / "file")
+
+    def test_no_config_says_what_is_there(self, directory):
+        (directory / "config.json").unlink()
+        message = r"has no config.json; it holds README.md, model.safetensors"
+        with pytest.raises(MissingFileError, match=message):
+            load_saved(directory)
+        for number in range(20):
+            (directory / f"{number:02}").touch()
+        with pytest.raises(MissingFileError, match="09 and 12 more"):
+            load_saved(directory)
+
+    def test_no_weights(self, directory, tmp_path):
+        (directory / "model.safetensors").unlink()
+        with pytest.raises(MissingFileError, match=r"no model.safetensors; it holds README.md, c"):
+            load_saved(directory)
+        # A config of ours never makes a pickle be read.
+        torch.save(LinearAdapter(DIM, bias=True).state_dict(), directory / "pytorch_model.bin")
+        with pytest.raises(MissingFileError, match=r"no model.safetensors"):
+            load_saved(directory)
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(MissingFileError, match="it holds nothing"):
+            load_saved(tmp_path / "empty")
+
+
+class TestHostileConfig:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "not valid JSON"),
+            ("{", "not valid JSON"),
+            ("[1]", "a JSON list, expected an object"),
+            ("null", "a JSON NoneType, expected an object"),
+            ('{"a": NaN}', "NaN is not JSON"),
+            ("[" * 200_000, "not valid JSON"),
+            ("9" * 10_000, "not valid JSON"),
+            (b"\xff\xfe\x00", "not valid JSON"),
+            (" " * (files.MAX_CONFIG_BYTES + 1), "no adapter needs more than"),
+        ],
+    )
+    def test_not_a_config(self, directory, text, message):
+        data = text if isinstance(text, bytes) else text.encode()
+        (directory / "config.json").write_bytes(data)
+        with pytest.raises(InvalidAdapterError, match=message):
+            load_saved(directory)
+
+    def test_a_newer_format(self, directory):
+        change_config(directory, format_version=2)
+        with pytest.raises(InvalidAdapterError, match=r"version 2.*Upgrade llama-index-adapters"):
+            load_saved(directory)
+
+    @pytest.mark.parametrize("version", [0, -1, "1", True, None, 1.0])
+    def test_no_format(self, directory, version):
+        change_config(directory, format_version=version)
+        with pytest.raises(InvalidAdapterError, match="expected 1"):
+            load_saved(directory)
+
+    def test_an_unknown_kind(self, directory):
+        change_config(directory, kind="linaer")
+        with pytest.raises(InvalidAdapterError) as caught:
+            load_saved(directory)
+        assert all(kind in str(caught.value) for kind in KINDS)
+        assert "Did you mean 'linear'?" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"kind": 3},
+            {"arguments": [1]},
+            {"dimensions": {"query": "6"}},
+            {"base_model": "x"},
+            {"base_model": {"name": 5}},
+            {"unit_input": "yes"},
+            {"fingerprint": None},
+            {"metrics": []},
+            {"versions": {"torch": 2}},
+        ],
+    )
+    def test_entries_of_a_wrong_type(self, directory, changes):
+        change_config(directory, **changes)
+        with pytest.raises(
+            InvalidAdapterError, match=f"not a valid adapter config: {next(iter(changes))}"
+        ):
+            load_saved(directory)
+
+    def test_another_kind_than_the_arrays_are_of(self, directory):
+        arrays = safetensors.numpy.load_file(directory / "model.safetensors")
+        arguments = {"in_features": DIM}
+        fingerprint = adapter_fingerprint("identity", arguments, arrays)
+        change_config(directory, kind="identity", arguments=arguments, fingerprint=fingerprint)
+        with pytest.raises(InvalidAdapterError, match=r"not a 'identity' adapter: .*linear.bias"):
+            load_saved(directory)
+
+    @pytest.mark.parametrize("load", [load_saved, load_adapter])
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"in_features": 10**9}, "in_features=1000000000"),
+            ({"out_features": 60_000, "in_features": 60_000}, "its config says"),
+            ({"rank": DIM + 1}, "a low-rank adapter is square"),
+            ({"rank": 2}, "has no array"),
+            ({"bias": 1}, "expected true or false"),
+            ({"seed": 3}, "also has seed"),
+        ],
+    )
+    def test_arguments_that_do_not_fit(self, directory, load, changes, message):
+        change_arguments(directory, **changes)
+        with pytest.raises(InvalidAdapterError, match=message):
+            load(directory)
+
+
+class TestHostileWeights:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"\xff" * 100,
+            (2**60).to_bytes(8, "little") + b"{}",
+            pickle.dumps({"linear.weight": 1}),
+            b"\x02" + bytes(7) + b"{}" + bytes(50),
+        ],
+    )
+    def test_not_safetensors(self, directory, data):
+        (directory / "model.safetensors").write_bytes(data)
+        with pytest.raises(InvalidAdapterError, match="not a safetensors file"):
+            load_saved(directory)
+
+    def test_a_header_that_declares_more_than_there_is(self, directory):
+        header = json.dumps(
+            {"w": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
+        ).encode()
+        data = len(header).to_bytes(8, "little") + header
+        (directory / "model.safetensors").write_bytes(data)
+        with pytest.raises(InvalidAdapterError, match="not a safetensors file"):
+            load_saved(directory)
+
+    def test_too_large(self, directory, monkeypatch):
+        monkeypatch.setattr(files, "MAX_WEIGHT_BYTES", 10)
+        with pytest.raises(InvalidAdapterError, match="no adapter needs more than 10"):
+            load_saved(directory)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_values_that_are_not_finite(self, directory, value):
+        change_arrays(directory, **{"linear.bias": np.full(DIM, value, np.float32)})
+        with pytest.raises(InvalidAdapterError, match=r"'linear.bias'.*NaN or infinity"):
+            load_saved(directory)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"linear.weight": np.ones((DIM, DIM + 1), np.float32)}, "has shape .*config says"),
+            ({"linear.weight": None}, "has no array 'linear.weight'"),
+            ({"extra": np.ones(1, np.float32)}, "also has extra"),
+        ],
+    )
+    def test_arrays_that_do_not_fit(self, directory, changes, message):
+        change_arrays(directory, **changes)
+        for load in (load_saved, load_adapter):
+            with pytest.raises(InvalidAdapterError, match=message):
+                load(directory)
+
+    def test_weights_of_another_adapter(self, directory, tmp_path):
+        randomised(LinearAdapter(DIM, bias=True), seed=1).save(tmp_path / "other")
+        (tmp_path / "other" / "model.safetensors").replace(directory / "model.safetensors")
+        with pytest.raises(InvalidAdapterError, match="do not belong together"):
+            load_saved(directory)
+
+    def test_another_precision_is_read_as_float32(self, directory):
+        weight = safetensors.numpy.load_file(directory / "model.safetensors")["linear.weight"]
+        change_arrays(directory, **{"linear.weight": weight.astype(np.float16)})
+        found = load_saved(directory).transform(queries())
+        assert found.dtype == np.float32
+
+
+class TestLinks:
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+    def test_out_of_the_directory(self, directory, tmp_path, name):
+        (directory / name).rename(tmp_path / name)
+        (directory / name).symlink_to(tmp_path / name)
+        with pytest.raises(InvalidAdapterError, match=f"{name} is a link out of the directory"):
+            load_saved(directory)
+
+    def test_within_the_directory(self, directory):
+        (directory / "config.json").rename(directory / "real.json")
+        (directory / "config.json").symlink_to("real.json")
+        assert load_saved(directory).kind == "linear"
+
+    def test_to_the_directory(self, directory, tmp_path):
+        (tmp_path / "link").symlink_to(directory)
+        assert load_saved(tmp_path / "link").kind == "linear"
+
+    def test_leading_nowhere(self, directory):
+        (directory / "model.safetensors").unlink()
+        (directory / "model.safetensors").symlink_to("gone")
+        with pytest.raises(MissingFileError, match=r"no model.safetensors"):
+            load_saved(directory)
+        (directory / "config.json").unlink()
+        (directory / "config.json").symlink_to("config.json")
+        with pytest.raises((InvalidAdapterError, MissingFileError)):
+            load_saved(directory)
+
+    def test_something_that_is_no_file(self, directory):
+        (directory / "config.json").unlink()
+        os.mkfifo(directory / "config.json")
+        with pytest.raises(InvalidAdapterError, match="not a plain file"):
+            load_saved(directory)
+
+
+def test_a_reader_never_sees_half_of_a_save(tmp_path):
+    adapters = [randomised(LinearAdapter(DIM), seed) for seed in range(2)]
+    path = tmp_path / "adapter"
+    prints = set()
+    for adapter in adapters:
+        save_adapter(path, adapter)
+        prints.add(load_saved(path).fingerprint)
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            for adapter in adapters:
+                save_adapter(path, adapter)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = [load_saved(path).fingerprint for _ in range(200)]
+    finally:
+        stop.set()
+        writer.join()
+    assert set(seen) <= prints
+
+
+class TestLlamaIndexDirectories:
+    LINEAR = {"in_features": DIM, "out_features": DIM, "bias": False}  # noqa: RUF012
+
+    @pytest.mark.parametrize("bias", [False, True])
+    def test_linear(self, tmp_path, bias):
+        layer = torch.nn.Linear(DIM, DIM, bias=bias)
+        state = {f"linear.{name}": value for name, value in layer.state_dict().items()}
+        path = write_as_llamaindex(tmp_path / "a", {**self.LINEAR, "bias": bias}, state)
+        saved = load_saved(path)
+        assert (saved.kind, saved.unit_input, saved.transform.query_dim) == ("linear", False, DIM)
+        assert saved.metadata.base_model is None
+        expected = layer(torch.from_numpy(queries())).detach().numpy()
+        np.testing.assert_allclose(saved.transform(queries()), expected, atol=1e-6)
+        for loaded in (load_adapter(path), LinearLayer.load(path)):
+            assert type(loaded) is LinearAdapter
+            assert loaded.unit_input is False
+
+    @pytest.mark.parametrize("residual", [False, True])
+    def test_two_layers(self, tmp_path, residual):
+        adapter = randomised(
+            TwoLayerNN(DIM, 9, DIM, activation_fn_str="tanh", add_residual=residual)
+        )
+        path = write_as_llamaindex(tmp_path / "a", adapter.get_config_dict(), adapter.state_dict())
+        saved = load_saved(path, TwoLayerNN)
+        assert (saved.kind, saved.unit_input) == ("two-layer-nn", False)
+        expected = adapter(torch.from_numpy(queries())).detach().numpy()
+        np.testing.assert_allclose(saved.transform(queries()), expected, rtol=1e-4, atol=1e-5)
+        assert type(load_adapter(path)) is TwoLayerNN
+        with pytest.raises(InvalidAdapterError, match=r"holds TwoLayerNN \(kind 'two-layer-nn'\)"):
+            load_saved(path, LinearLayer)
+
+    def test_a_custom_one_needs_its_class(self, tmp_path):
+        adapter = randomised(Scale(DIM))
+        path = write_as_llamaindex(tmp_path / "a", {"dim": DIM}, adapter.state_dict())
+        with pytest.raises(InvalidAdapterError, match="pass it as adapter_cls"):
+            load_saved(path)
+        saved = load_saved(path, Scale)
+        np.testing.assert_allclose(
+            saved.transform(queries()), queries() * adapter.scale.detach().numpy(), rtol=1e-6
+        )
+        assert torch.equal(Scale.load(path).scale, adapter.scale)
+
+    def test_a_custom_one_that_takes_a_built_in_s_arguments(self, tmp_path):
+        class Own(Scale):
+            def __init__(self, in_features, out_features, bias):
+                super().__init__(in_features)
+
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, Scale(DIM).state_dict())
+        assert type(load_adapter(path, Own)) is Own
+        with pytest.raises(InvalidAdapterError, match=r"no array 'linear.weight'; it holds scale"):
+            load_saved(path)
+
+    def test_saved_again_it_computes_the_same(self, tmp_path):
+        adapter = randomised(TwoLayerNN(DIM, 9, DIM))
+        path = write_as_llamaindex(tmp_path / "a", adapter.get_config_dict(), adapter.state_dict())
+        load_adapter(path).save(tmp_path / "b")
+        old, new = load_saved(path), load_saved(tmp_path / "b")
+        assert new.unit_input is False
+        assert new.fingerprint == old.fingerprint
+        np.testing.assert_array_equal(old.transform(queries()), new.transform(queries()))
+
+    def test_safetensors_beside_it_win(self, tmp_path):
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, {"linear.weight": "not read"})
+        weight = np.full((DIM, DIM), 2, np.float32)
+        safetensors.numpy.save_file({"linear.weight": weight}, path / "model.safetensors")
+        np.testing.assert_allclose(
+            load_saved(path).transform(queries()), queries() @ weight.T, rtol=1e-5
+        )
+
+    def test_half_precision_weights(self, tmp_path):
+        state = {"linear.weight": torch.eye(DIM, dtype=torch.bfloat16)}
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, state)
+        np.testing.assert_array_equal(load_saved(path).transform(queries()), queries())
+
+    def test_a_pickle_runs_nothing(self, tmp_path):
+        marker = tmp_path / "was-here"
+
+        class Attack:
+            def __reduce__(self):
+                return (Path.touch, (marker,))
+
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, {"linear.weight": Attack()})
+        with pytest.raises(InvalidAdapterError, match="can be read safely"):
+            load_saved(path)
+        (path / "pytorch_model.bin").write_bytes(pickle.dumps(Attack()))
+        with pytest.raises(InvalidAdapterError, match="can be read safely"):
+            load_saved(path)
+        assert not marker.exists()
+
+    @pytest.mark.parametrize(
+        ("state", "message"),
+        [
+            ([torch.ones(2)], "holds a list, not named tensors"),
+            ({"linear.weight": 3}, "holds 'linear.weight', which is not a plain tensor"),
+            ({3: torch.ones(2)}, "holds 3, which is not a plain tensor"),
+            ({"linear.weight": torch.eye(DIM).to_sparse()}, "not a plain tensor"),
+            ({"linear.weight": torch.ones(1).expand(DIM, DIM)}, "not a plain tensor"),
+            ({"linear.weight": torch.ones(DIM, DIM, device="meta")}, "not a plain tensor"),
+            ({"linear.weight": torch.full((DIM, DIM), torch.nan)}, "NaN or infinity"),
+            ({"linear.weight": torch.ones(DIM, 2)}, "its config says"),
+        ],
+    )
+    def test_tensors_that_are_none(self, tmp_path, state, message):
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, state)
+        with pytest.raises(InvalidAdapterError, match=message):
+            load_saved(path)
+
+    def test_a_small_file_cannot_become_a_large_one(self, tmp_path):
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, {"linear.weight": torch.zeros(9)})
+        packed = io.BytesIO()
+        with (
+            zipfile.ZipFile(path / "pytorch_model.bin") as old,
+            zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new,
+        ):
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+        (path / "pytorch_model.bin").write_bytes(packed.getvalue())
+        with pytest.raises(InvalidAdapterError, match="is compressed"):
+            load_saved(path)
+
+    @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x80\x02}q\x00."])
+    def test_something_torch_did_not_write(self, tmp_path, data):
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, {})
+        (path / "pytorch_model.bin").write_bytes(data)
+        with pytest.raises(
+            InvalidAdapterError, match=r"pytorch_model.bin is not a file of weights"
+        ):
+            load_saved(path)
+
+    def test_a_link_out_of_the_directory(self, tmp_path):
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, LinearAdapter(DIM).state_dict())
+        assert load_saved(path).kind == "linear"
+        (path / "pytorch_model.bin").rename(tmp_path / "elsewhere")
+        (path / "pytorch_model.bin").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(InvalidAdapterError, match="link out of the directory"):
+            load_saved(path)
+
+    def test_no_weights(self, tmp_path):
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, {})
+        (path / "pytorch_model.bin").unlink()
+        with pytest.raises(MissingFileError, match=r"it holds config.json"):
+            load_saved(path)
