@@ -2,9 +2,10 @@
 
 A model that is asynchronous is asked concurrently, by threads that make its synchronous
 calls. Its asynchronous calls would give the same concurrency, but integrations keep an HTTP
-client whose connections belong to the event loop they were opened in: an event loop of our
-own, closed when we are done, would leave the user's model with connections to a closed loop
-("Event loop is closed"), and a notebook's loop is already running. Threads need neither.
+client whose connections belong to the event loop they were opened in. An event loop of our
+own, closed when we are done, leaves the user's model with connections to a closed loop: the
+next call of OpenAIEmbedding then fails with "Event loop is closed", or uses up a retry. And a
+notebook's loop is already running. Threads need no loop.
 """
 
 from __future__ import annotations
@@ -279,22 +280,21 @@ class _Run:
             disable=not self.show_progress or not texts,
         ) as bar:
             for done in _finished(embed_batch, remaining, workers):
-                failure = done.exception()
-                if failure is None:
+                error = done.exception()
+                if error is None:
                     bar.update(done.result())
                 else:
-                    failures.append(failure)
+                    failures.append(error)
         if not failures:
             return len(texts)
-        if isinstance(failures[0], AdaptersError) and not isinstance(failures[0], EmbeddingError):
-            raise failures[0]
-        label = model_label(self.embed_model)
-        reason = (
-            str(failures[0])
-            if isinstance(failures[0], EmbeddingError)
-            else f"{type(failures[0]).__name__}: {failures[0]}"
-        )
-        raise EmbeddingError(f"The embedding model {label} failed. {reason}") from failures[0]
+        failure = failures[0]
+        ours = isinstance(failure, AdaptersError)
+        if not isinstance(failure, Exception) or (ours and not isinstance(failure, EmbeddingError)):
+            raise failure
+        reason = str(failure) if ours else f"{type(failure).__name__}: {failure}"
+        raise EmbeddingError(
+            f"The embedding model {model_label(self.embed_model)} failed. {reason.rstrip('.')}."
+        ) from failure
 
 
 def _finished(

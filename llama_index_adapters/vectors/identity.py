@@ -173,17 +173,23 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return _canonical(dict(value))
     if isinstance(value, Mapping):
-        return {
-            str(name): _canonical_file(item) if _named(name, _FILES) else _canonical(item)
-            for name, item in value.items()
-            if not _named(name, _WITHOUT_EFFECT)
-        }
+        settings: dict[str, Any] = {}
+        for name, item in value.items():
+            if _named(name, _WITHOUT_EFFECT):
+                continue
+            if _named(name, _FILES) and isinstance(item, str | Path):
+                content = _content_at(item)
+                if content is not None:
+                    settings[str(name)] = content
+            else:
+                settings[str(name)] = _canonical(item)
+        return settings
     if isinstance(value, list | tuple):
         return [_canonical(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(json.dumps(_canonical(item), sort_keys=True) for item in value)
     if isinstance(value, Path):
-        return _canonical_file(value)
+        return _content_at(value)
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
     if isinstance(value, np.ndarray | np.generic):
@@ -195,11 +201,10 @@ def _canonical(value: Any) -> Any:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _canonical_file(value: Any) -> Any:
-    if not isinstance(value, str | Path):
-        return _canonical(value)
-    path = Path(value).expanduser()
-    return _content(path) if str(value) and path.exists() else None
+def _content_at(path: str | Path) -> str | None:
+    """Return what a path stands for, None when nothing is there."""
+    named = Path(path).expanduser()
+    return _content(named) if str(path) and named.exists() else None
 
 
 def _content(path: Path) -> str:

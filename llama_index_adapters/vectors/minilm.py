@@ -17,6 +17,7 @@ from llama_index_adapters.vectors.identity import file_sha256
 MODEL_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 # The original's model.safetensors on the Hugging Face hub has the same.
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# Of 10, 32, 64 and 128 the fastest on a CPU for short texts, and within a fifth of it for long.
 DEFAULT_BATCH_SIZE = 32
 
 # What HuggingFaceEmbedding takes, and what only its base class does: handed to its

@@ -1,0 +1,250 @@
+"""The same vectors, the same identity; other vectors, another one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.storage.kvstore import SimpleKVStore
+from llama_index.embeddings.openai import OpenAIEmbedding
+
+from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.vectors.identity import model_identity, model_label
+from tests.fakes import CountingEmbedding
+
+
+class Service(CountingEmbedding):
+    """With fields such as integrations have."""
+
+    service_api_key: str = "a"
+    base_url: str = "https://one"
+    azure_endpoint: str = "https://one"
+    request_timeout: float = 1.0
+    headers: dict[str, str] = Field(default_factory=dict)
+    device: str = "cpu"
+    password: SecretStr = SecretStr("a")
+    options: dict[str, Any] = Field(default_factory=dict)
+    anything: Any = None
+    input_type: str = "document"
+    max_tokens: int = 512
+    truncate_dim: int | None = None
+    pooling: str = "mean"
+
+
+class HuggingFaceEmbedding(CountingEmbedding):
+    """Named like the one that loads folders."""
+
+    normalize: bool = True
+    _model: Any = PrivateAttr(default=None)
+
+
+class Adapted(CountingEmbedding):
+    """Wraps a model, as AdapterEmbeddingModel does."""
+
+    base_embed_model: BaseEmbedding = Field(exclude=True)
+    adapter_path: str = "adapter"
+    fingerprint: str = "one"
+
+
+def openai(**options: Any) -> OpenAIEmbedding:
+    return OpenAIEmbedding(**{"api_key": "a", "model": "text-embedding-3-small", **options})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"embed_batch_size": 3},
+        {"num_workers": 3},
+        {"callback_manager": CallbackManager([])},
+        {"embeddings_cache": SimpleKVStore()},
+        {"service_api_key": "b"},
+        {"base_url": "https://two"},
+        {"azure_endpoint": "https://two"},
+        {"request_timeout": 2.0},
+        {"headers": {"Authorization": "Bearer b"}},
+        {"device": "cuda:1"},
+        {"password": SecretStr("b")},
+        {"options": {"apiKey": "b", "X-Auth-Token": "b", "extra_headers": {"a": "b"}}},
+        {"options": {"cache_folder": "/somewhere", "tokenizer_file": "/not/there"}},
+        {"options": {"vocabulary_path": Path("/not/there"), "model_dir": ""}},
+    ],
+)
+def test_what_changes_no_vector_changes_no_identity(options: dict[str, Any]) -> None:
+    assert model_identity(Service(**options)) == model_identity(Service())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model_name": "other"},
+        {"dimension": 9},
+        {"query_instruction": "query: "},
+        {"input_type": "query"},
+        {"max_tokens": 256},
+        {"truncate_dim": 64},
+        {"pooling": "cls"},
+        {"options": {"task": "retrieval"}},
+        {"options": {"nested": [{"task": "retrieval"}]}},
+        {"anything": np.arange(3)},
+        {"anything": len},
+        {"anything": {3, 1, 2}},
+    ],
+)
+def test_what_changes_a_vector_changes_the_identity(options: dict[str, Any]) -> None:
+    assert model_identity(Service(**options)) != model_identity(Service())
+
+
+def test_another_class_is_another_model() -> None:
+    assert model_identity(CountingEmbedding()) != model_identity(Service())
+
+
+def test_the_order_of_options_does_not_matter() -> None:
+    one = Service(options={"a": 1, "b": {"c": 2, "d": 3}})
+    two = Service(options={"b": {"d": 3, "c": 2}, "a": 1})
+    assert model_identity(one) == model_identity(two)
+
+
+def test_objects_count_by_their_kind_not_their_address() -> None:
+    assert model_identity(Service(anything=object())) == model_identity(Service(anything=object()))
+    assert model_identity(Service(anything=object())) != model_identity(Service())
+    one, two = np.arange(4), np.arange(4)
+    assert model_identity(Service(anything=one)) == model_identity(Service(anything=two))
+
+
+def test_openai() -> None:
+    same = openai()
+    for options in (
+        {"api_key": "b", "api_base": "http://localhost/v1", "api_version": "2"},
+        {"timeout": 1.0, "max_retries": 0, "reuse_client": False},
+        {"default_headers": {"X-Team": "b"}, "embed_batch_size": 1, "num_workers": 9},
+        {"additional_kwargs": {"user": "b", "extra_headers": {"a": "b"}, "timeout": 3}},
+    ):
+        assert model_identity(openai(**options)) == model_identity(same), options
+    for options in (
+        {"dimensions": 256},
+        {"model": "text-embedding-3-large"},
+        {"additional_kwargs": {"encoding": "other"}},
+    ):
+        assert model_identity(openai(**options)) != model_identity(same), options
+
+
+def test_openais_engines_count_where_the_name_is_the_same() -> None:
+    search = openai(model="davinci", mode="text_search")
+    similarity = openai(model="davinci", mode="similarity")
+    assert search.model_name == similarity.model_name
+    assert model_identity(search) != model_identity(similarity)
+
+
+def test_openai_by_either_name() -> None:
+    assert model_identity(openai(model_name="text-embedding-3-small")) == model_identity(openai())
+    assert model_label(openai()) == "text-embedding-3-small"
+
+
+def test_it_is_the_same_in_every_process() -> None:
+    program = (
+        "from tests.test_identity import *\n"
+        "m = Service(anything={'x', 'y', 'z'}, options={'b': object(), 'a': len, 'c': Service})\n"
+        "print(model_identity(m), model_identity(openai()))"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "here" / "minilm"
+    (folder / "1_Pooling").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling": "mean"}')
+    return folder
+
+
+def test_a_folder_is_known_by_its_content(folder: Path, tmp_path: Path) -> None:
+    before = model_identity(HuggingFaceEmbedding(model_name=str(folder)))
+    elsewhere = tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    (elsewhere / "README.md").write_text("a description")
+    (elsewhere / ".gitattributes").write_text("")
+    assert model_identity(HuggingFaceEmbedding(model_name=str(elsewhere))) == before
+    (elsewhere / "model.safetensors").write_bytes(b"WEIGHTS")
+    changed = model_identity(HuggingFaceEmbedding(model_name=str(elsewhere)))
+    assert changed != before
+    (elsewhere / "1_Pooling" / "config.json").write_text('{"pooling": "cls"}')
+    assert model_identity(HuggingFaceEmbedding(model_name=str(elsewhere))) != changed
+
+
+def test_a_folder_may_be_named_relatively(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    absolute = model_identity(HuggingFaceEmbedding(model_name=str(folder)))
+    assert model_identity(HuggingFaceEmbedding(model_name="minilm")) == absolute
+    assert model_identity(HuggingFaceEmbedding(model_name="./minilm")) == absolute
+
+
+def test_a_folder_called_like_a_service_model_is_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = model_identity(openai())
+    (tmp_path / "text-embedding-3-small").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert model_identity(openai()) == before
+
+
+def test_the_settings_a_loaded_model_carries_count() -> None:
+    class Loaded:
+        def __init__(self, **settings: Any) -> None:
+            self.__dict__.update({"prompts": {"query": "", "text": ""}, **settings})
+
+    def identity(**settings: Any) -> str:
+        model = HuggingFaceEmbedding()
+        model._model = Loaded(**settings)
+        return model_identity(model)
+
+    assert identity() == identity(truncate_dim=None, dtype="torch.float32", device="cuda")
+    assert identity(prompts={"query": "query: ", "text": ""}) != identity()
+    assert identity(truncate_dim=64) != identity()
+    assert identity(dtype="torch.float16") != identity()
+
+
+def test_a_wrapped_model_and_the_fingerprint_count() -> None:
+    def identity(base: BaseEmbedding, **options: Any) -> str:
+        return model_identity(Adapted(base_embed_model=base, **options))
+
+    base = Service()
+    assert identity(base) == identity(Service(base_url="https://two"))
+    assert identity(base) == identity(base, adapter_path="elsewhere")
+    assert identity(base) != identity(base, fingerprint="two")
+    assert identity(base) != identity(Service(pooling="cls"))
+    assert identity(base) != model_identity(base)
+
+
+def test_labels(folder: Path) -> None:
+    assert model_label(Service(model_name="BAAI/bge-small-en")) == "BAAI/bge-small-en"
+    assert model_label(HuggingFaceEmbedding(model_name=str(folder))) == "minilm"
+    assert model_label(Service(model_name="/models/on/the/server")) == "server"
+    assert model_label(Service(model_name="unknown")) == "Service"
+
+
+@pytest.mark.parametrize("wrong", ["local", None, CountingEmbedding])
+def test_what_is_no_model_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidOptionError, match="expected a LlamaIndex embedding model"):
+        model_identity(wrong)
+    with pytest.raises(InvalidOptionError, match=f"embed_model is {type(wrong).__name__}"):
+        model_label(wrong)
