@@ -69,7 +69,7 @@ class RetrievalObjective:
         """
         vectors = functional.normalize(adapted, dim=1) * (self._lengths[rows] * self._scale)
         owner, positive = self._positives_of(rows)
-        negatives = _LogSumExpOfNegatives.apply(
+        negatives = _LogSumExpOfNegatives.apply(  # type: ignore[no-untyped-call]
             vectors,
             self._passages,
             None if self._offset is None else self._offset * self._scale,

@@ -1,0 +1,408 @@
+"""The finetune engine: from a question set to an embedding model for any retriever."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+
+from llama_index_adapters.adapters.registry import CUSTOM, kind_of
+from llama_index_adapters.dataset.qa_dataset import as_dataset, with_shared_relevance
+from llama_index_adapters.embedding import AdapterEmbeddingModel
+from llama_index_adapters.errors import (
+    InvalidOptionError,
+    InvalidVectorsError,
+    NotTrainedError,
+    closest_name,
+)
+from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
+from llama_index_adapters.persistence import (
+    AdapterMetadata,
+    load_adapter,
+    require_own_directory,
+    save_adapter,
+)
+from llama_index_adapters.ranking import Similarity, mean_metrics, metrics_at_k, top_k
+from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.identity import model_identity, model_label
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
+
+if TYPE_CHECKING:
+    from llama_index_adapters.adapters.base import BaseAdapter
+    from llama_index_adapters.training.loop import EpochRecord
+
+logger = logging.getLogger(__name__)
+
+ADAPTERS = ("linear", "low-rank", "two-layer")
+DEFAULT_RANK = 64
+
+# Arguments of LlamaIndex's ``train_model`` that are not about training.
+_SHOW_PROGRESS_BAR = "show_progress_bar"
+
+
+class BaseEmbeddingFinetuneEngine(ABC):
+    """What every engine that finetunes an embedding model offers (LlamaIndex's interface)."""
+
+    @abstractmethod
+    def finetune(self) -> Any:
+        """Finetune; afterwards :meth:`get_finetuned_model` returns the result."""
+
+    @abstractmethod
+    def get_finetuned_model(self, **model_kwargs: Any) -> BaseEmbedding:
+        """Return the finetuned embedding model."""
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What finetuning gave.
+
+    Attributes:
+        adapter: the kind of the adapter, ``"identity"`` when training gained nothing.
+        path: the directory it was written to.
+        comparison: base and adapted on the validation queries. None when queries and passages
+            have different dimensions, so that there is no base to compare with.
+        adapted: validation metrics of the adapted queries, by name.
+        history: one record per epoch of training.
+        seconds: wall-clock seconds of ``embed``, ``train`` and ``evaluate``.
+        texts_embedded: how many texts the embedding model was asked for; the rest were stored.
+    """
+
+    adapter: str
+    path: Path
+    comparison: Comparison | None
+    adapted: Mapping[str, float]
+    history: tuple[EpochRecord, ...]
+    seconds: Mapping[str, float]
+    texts_embedded: int
+
+    @property
+    def base(self) -> Mapping[str, float] | None:
+        """Validation metrics of the base model, by name."""
+        return None if self.comparison is None else self.comparison.base
+
+    def __str__(self) -> str:
+        """Return the comparison as a table, with what was trained above it."""
+        head = f"adapter: {self.adapter}, saved in {self.path}"
+        return head if self.comparison is None else f"{head}\n{self.comparison}"
+
+
+class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
+    """Finetune an adapter on the query side of any embedding model.
+
+    The model is only asked for vectors, each text once in its life; it may be a service. Stored
+    passages are never changed, so the result works with an index that exists.
+
+    The first twelve parameters are LlamaIndex's; the defaults are this package's.
+
+    Args:
+        dataset: questions to train on: anything with ``queries``, ``corpus`` and
+            ``relevant_docs``, or vectors as a :class:`VectorDataset`.
+        embed_model: the model the index was built with. May be None when all data are vectors;
+            :meth:`get_finetuned_model` then needs one.
+        batch_size: queries per training step.
+        epochs: passes over the queries, at most.
+        adapter_model: an adapter to train, your own or a built-in one, as it is.
+        dim: dimension of the query vectors; only checked, because the vectors tell.
+        device: torch device to train on; the best available one when left out.
+        model_output_path: directory the adapter is written to.
+        model_checkpoint_path: directory that receives ``step_N`` directories while training.
+        checkpoint_save_steps: steps between two checkpoints.
+        verbose: log every epoch.
+        bias: learn a bias too; by default as the family does.
+        val_dataset: questions to judge by, like ``dataset``. Without it, part of ``dataset`` is
+            held out: queries where passages have several, else passages.
+        adapter: ``"linear"``, ``"low-rank"`` or ``"two-layer"``; not with ``adapter_model``.
+        rank: rank of the low-rank adapter.
+        similarity: how your vector store compares vectors.
+        seed: the same seed gives the same adapter.
+        store: path of the store of vectors; the user's cache directory when left out.
+        show_progress: show progress bars.
+        **train_kwargs: any other :class:`~llama_index_adapters.training.options.TrainingOptions`
+            (``learning_rate``, ``weight_decay``, ``patience``, …), and those of LlamaIndex's
+            ``train_model``.
+
+    Raises:
+        UnknownOptionError: for an option that does not exist, with the closest that does.
+        InvalidOptionError: for a value that cannot be used.
+        InvalidDatasetError: when the parts of a dataset do not fit together.
+
+    Example:
+        >>> engine = EmbeddingAdapterFinetuneEngine(train, embed_model, val_dataset=val)
+        >>> print(engine.finetune())
+        >>> retriever = index.as_retriever(embed_model=engine.get_finetuned_model())
+    """
+
+    def __init__(
+        self,
+        dataset: object,
+        embed_model: BaseEmbedding | None,
+        batch_size: int = TrainingOptions.batch_size,
+        epochs: int = TrainingOptions.epochs,
+        adapter_model: BaseAdapter | None = None,
+        dim: int | None = None,
+        device: str | None = None,
+        model_output_path: str | PathLike[str] = "model_output",
+        model_checkpoint_path: str | PathLike[str] | None = None,
+        checkpoint_save_steps: int = 100,
+        verbose: bool = False,
+        bias: bool | None = None,
+        *,
+        val_dataset: object | None = None,
+        adapter: str = "linear",
+        rank: int | None = None,
+        similarity: Similarity = "cosine",
+        seed: int = 0,
+        store: str | PathLike[str] | None = None,
+        show_progress: bool = True,
+        **train_kwargs: Any,
+    ) -> None:
+        self.embed_model = embed_model
+        self.dataset = _checked(dataset, embed_model, "dataset")
+        self.val_dataset = None
+        if val_dataset is not None:
+            self.val_dataset = _checked(val_dataset, embed_model, "val_dataset")
+        if adapter not in ADAPTERS:
+            raise InvalidOptionError(
+                f"adapter is {adapter!r}; use one of {', '.join(ADAPTERS)}."
+                + closest_name(adapter, ADAPTERS)
+            )
+        if checkpoint_save_steps < 1:
+            raise InvalidOptionError(
+                f"checkpoint_save_steps is {checkpoint_save_steps}; give a whole number from 1 on."
+            )
+        self.adapter_model = adapter_model
+        self.adapter = adapter
+        self.dim = dim
+        self._bias = bias
+        self._rank = rank
+        self._similarity = similarity
+        self._store = None if store is None else Path(store)
+        self._output_path = Path(model_output_path)
+        self._checkpoint_path = None
+        if model_checkpoint_path is not None:
+            self._checkpoint_path = Path(model_checkpoint_path)
+        self._checkpoint_save_steps = checkpoint_save_steps
+        self._verbose = verbose
+        self._show_progress = show_progress
+        self._options = TrainingOptions(
+            batch_size=batch_size, epochs=epochs, device=device, seed=seed
+        )
+        self._options, self._show_progress = self._with(train_kwargs)
+        require_own_directory(self._output_path)
+        self._result: FinetuneResult | None = None
+        self._trained: BaseAdapter | None = None
+
+    @classmethod
+    def from_model_path(
+        cls,
+        dataset: object,
+        embed_model: BaseEmbedding | None,
+        model_path: str | PathLike[str],
+        model_cls: type[BaseAdapter] | None = None,
+        **kwargs: Any,
+    ) -> EmbeddingAdapterFinetuneEngine:
+        """Continue from a saved adapter of any kind, LlamaIndex's directories included.
+
+        Args:
+            dataset: questions to train on.
+            embed_model: the model the adapter was trained on.
+            model_path: the adapter's directory.
+            model_cls: its class, needed only for an adapter of your own.
+            **kwargs: as in the constructor.
+
+        Raises:
+            MissingFileError: when there is no adapter.
+            InvalidAdapterError: when it cannot be used.
+        """
+        adapter = load_adapter(model_path, model_cls)
+        return cls(dataset, embed_model, adapter_model=adapter, **kwargs)
+
+    def finetune(self, **train_kwargs: Any) -> FinetuneResult:
+        """Embed what is missing, train, judge, save.
+
+        Args:
+            **train_kwargs: training options for this run, as in the constructor.
+
+        Raises:
+            UnknownOptionError: for an option that does not exist.
+            InvalidOptionError: for a value that cannot be used.
+            EmbeddingError: when the embedding model fails; what it gave before is stored.
+            InvalidVectorsError: when the vectors do not fit together.
+            TrainingError: when the loss is no longer a number.
+        """
+        from llama_index_adapters.training.fit import fit
+
+        options, show_progress = self._with(train_kwargs)
+        train, texts, seconds = self._vectors(self.dataset, show_progress, shared=True)
+        validation = None
+        if self.val_dataset is not None:
+            validation, more_texts, more_seconds = self._vectors(self.val_dataset, show_progress)
+            texts, seconds = texts + more_texts, seconds + more_seconds
+        if self.dim not in (None, train.queries.shape[1]):
+            raise InvalidVectorsError(
+                f"dim is {self.dim}, but the query vectors have {train.queries.shape[1]} "
+                "dimensions. Leave dim out."
+            )
+
+        started = time.perf_counter()
+        adapter = self._new_adapter(train, options.seed)
+        fitted = fit(
+            adapter,
+            train,
+            validation,
+            options,
+            show_progress=show_progress,
+            after_step=self._checkpoints(adapter),
+        )
+        trained = time.perf_counter()
+        if self._verbose:
+            for record in fitted.history:
+                logger.info("%s", record)
+        judged = fitted.validation
+        comparison = None
+        if judged.queries.shape[1] == judged.passages.shape[1]:
+            comparison = compare_queries(judged, fitted.adapted_queries, seed=options.seed)
+            adapted = comparison.adapted
+        else:
+            ranking = top_k(
+                fitted.adapted_queries, judged.passages, 10, similarity=judged.similarity
+            )
+            adapted = mean_metrics(metrics_at_k(ranking, judged.relevance, 10))
+        evaluated = time.perf_counter()
+
+        base = None if comparison is None else comparison.base
+        self._save(fitted.adapter, train, options, {"base": base, "adapted": adapted})
+        self._trained = fitted.adapter
+        self._result = FinetuneResult(
+            adapter=_kind(fitted.adapter),
+            path=self._output_path,
+            comparison=comparison,
+            adapted=adapted,
+            history=fitted.history,
+            seconds={
+                "embed": seconds,
+                "train": trained - started,
+                "evaluate": evaluated - trained,
+            },
+            texts_embedded=texts,
+        )
+        return self._result
+
+    def get_finetuned_model(self, **model_kwargs: Any) -> AdapterEmbeddingModel:
+        """Return the base model with the trained adapter on its query side.
+
+        Args:
+            **model_kwargs: options of :class:`~llama_index_adapters.AdapterEmbeddingModel`.
+
+        Raises:
+            NotTrainedError: before :meth:`finetune`, or without a base model.
+        """
+        if self._trained is None:
+            raise NotTrainedError(
+                "There is no finetuned model yet. Call finetune() first; an adapter that was "
+                "saved before is opened with AdapterEmbeddingModel(base_embed_model, path)."
+            )
+        if self.embed_model is None:
+            raise NotTrainedError(
+                "The engine was given vectors and no embed_model. Use "
+                f"AdapterEmbeddingModel(base_embed_model, {str(self._output_path)!r})."
+            )
+        if _kind(self._trained) == CUSTOM:
+            model_kwargs.setdefault("adapter_cls", type(self._trained))
+        return AdapterEmbeddingModel(self.embed_model, self._output_path, **model_kwargs)
+
+    def _with(self, train_kwargs: Mapping[str, Any]) -> tuple[TrainingOptions, bool]:
+        changes = dict(train_kwargs)
+        show_progress = bool(changes.pop(_SHOW_PROGRESS_BAR, self._show_progress))
+        return self._options.updated(changes), show_progress
+
+    def _vectors(
+        self, data: object, show_progress: bool, *, shared: bool = False
+    ) -> tuple[VectorDataset, int, float]:
+        if isinstance(data, VectorDataset):
+            return data, 0, 0.0
+        assert self.embed_model is not None
+        questions = as_dataset(data)
+        embedded = embed_dataset(
+            with_shared_relevance(questions) if shared else questions,
+            self.embed_model,
+            self._store,
+            similarity=self._similarity,
+            show_progress=show_progress,
+        )
+        return embedded.data, embedded.texts_embedded, embedded.seconds
+
+    def _new_adapter(self, train: VectorDataset, seed: int) -> BaseAdapter:
+        if self.adapter_model is not None:
+            return copy.deepcopy(self.adapter_model)
+        from llama_index_adapters.adapters.linear import LinearAdapter
+        from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
+
+        query_dim, passage_dim = train.queries.shape[1], train.passages.shape[1]
+        if self.adapter == "two-layer":
+            bias = True if self._bias is None else self._bias
+            return TwoLayerAdapter(query_dim, None, passage_dim, bias, seed=seed)
+        rank = None
+        if self.adapter == "low-rank":
+            rank = min(DEFAULT_RANK, query_dim) if self._rank is None else self._rank
+        return LinearAdapter(query_dim, passage_dim, bool(self._bias), rank=rank, seed=seed)
+
+    def _checkpoints(self, adapter: BaseAdapter) -> Callable[[int], None] | None:
+        directory = self._checkpoint_path
+        if directory is None:
+            return None
+
+        def save(step: int) -> None:
+            if step % self._checkpoint_save_steps == 0:
+                save_adapter(directory / f"step_{step}", adapter, unit_input=adapter.unit_input)
+
+        return save
+
+    def _save(
+        self,
+        adapter: BaseAdapter,
+        train: VectorDataset,
+        options: TrainingOptions,
+        metrics: Mapping[str, Any],
+    ) -> None:
+        model = self.embed_model
+        metadata = AdapterMetadata(
+            base_model=None if model is None else model_label(model),
+            base_model_identity=None if model is None else model_identity(model),
+            query_dim=train.queries.shape[1],
+            passage_dim=train.passages.shape[1],
+            training=options.to_dict(),
+            data={
+                "fingerprint": train.fingerprint(),
+                "queries": len(train.queries),
+                "passages": len(train.passages),
+            },
+            metrics={name: values for name, values in metrics.items() if values is not None},
+        )
+        save_adapter(self._output_path, adapter, metadata=metadata, unit_input=adapter.unit_input)
+
+
+def _kind(adapter: BaseAdapter) -> str:
+    return kind_of(type(adapter))
+
+
+def _checked(data: object, embed_model: BaseEmbedding | None, name: str) -> object:
+    """Refuse data that cannot be used before anything is paid for."""
+    if isinstance(data, VectorDataset):
+        return data
+    questions = as_dataset(data)
+    if embed_model is None:
+        raise InvalidOptionError(
+            f"{name} holds texts, and embed_model is None. Give the embedding model that the "
+            "index was built with, or vectors as a VectorDataset."
+        )
+    return questions

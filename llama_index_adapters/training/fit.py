@@ -1,0 +1,135 @@
+"""Train one adapter and decide whether it is better than no adapter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from llama_index_adapters.adapters.base import BaseAdapter
+from llama_index_adapters.adapters.linear import IdentityAdapter
+from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.training.holdout import fold_numbers, hold_out, holdout_unit
+from llama_index_adapters.training.loop import (
+    EpochRecord,
+    adapted_queries,
+    ndcg_per_query,
+    train_adapter,
+)
+from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.transforms import FloatArray
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
+
+logger = logging.getLogger(__name__)
+
+# A fifth of the queries validates, but never more than say what needs saying.
+_FOLDS = 5
+_MOST_VALIDATION_QUERIES = 4000
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained adapter and what it was judged by.
+
+    Attributes:
+        adapter: the result; the identity when training gained nothing.
+        validation: the queries it was judged on.
+        adapted_queries: ``(n_queries, passage_dim)``, these queries as the adapter maps them.
+        history: one record per epoch.
+    """
+
+    adapter: BaseAdapter
+    validation: VectorDataset
+    adapted_queries: FloatArray
+    history: tuple[EpochRecord, ...]
+
+
+def fit(
+    adapter: BaseAdapter,
+    train: VectorDataset,
+    validation: VectorDataset | None,
+    options: TrainingOptions,
+    *,
+    show_progress: bool = False,
+    after_step: Callable[[int], None] | None = None,
+) -> Fit:
+    """Train an adapter, stop by validation, and fall back to the identity without a gain.
+
+    Args:
+        adapter: the adapter to train, in place.
+        train: what to learn from.
+        validation: what to judge by; carved out of ``train`` when there is none.
+        options: how to train.
+        show_progress: show a bar over the epochs.
+        after_step: called with the number of every step taken.
+
+    Raises:
+        InvalidVectorsError: when validation has vectors of other dimensions, or there are too
+            few queries to hold any out.
+    """
+    if validation is None:
+        train, validation = carve_validation(train, seed=options.seed)
+    require_same_space(train, validation)
+    run = train_adapter(
+        adapter, train, validation, options, show_progress=show_progress, after_step=after_step
+    )
+    base, best = base_ndcg(validation), run.history[run.best_epoch].validation
+    assert best is not None
+    if base is not None and best <= base:
+        logger.info(
+            "No epoch beat the base model's validation nDCG@10 of %.4f; the result is the "
+            "identity, which leaves queries as they are.",
+            base,
+        )
+        adapter = IdentityAdapter(train.queries.shape[1])
+    mapped = adapted_queries(adapter, validation.queries)
+    return Fit(adapter, validation, mapped, run.history)
+
+
+def carve_validation(data: VectorDataset, *, seed: int) -> tuple[VectorDataset, VectorDataset]:
+    """Split a training set into what to learn from and what to judge by, imitating use.
+
+    Returns:
+        A training part without the held-out passages, and the held-out queries over the whole
+        corpus. See :func:`llama_index_adapters.training.holdout.holdout_unit`.
+
+    Raises:
+        InvalidVectorsError: when there is nothing to hold out.
+    """
+    unit = holdout_unit(data)
+    n_folds = max(_FOLDS, -(-len(data.queries) // _MOST_VALIDATION_QUERIES))
+    folds = fold_numbers(data, n_folds, unit=unit, seed=seed)
+    # With few groups some folds are empty; the first one that is not validates.
+    held = folds == folds.min()
+    if held.all():
+        raise InvalidVectorsError(
+            f"{len(data.queries)} queries cannot be split into training and validation by "
+            f"{unit}. Give more queries, or a validation set of their own."
+        )
+    fold = hold_out(data, held, unit=unit)
+    return fold.train, fold.validation
+
+
+def require_same_space(train: VectorDataset, validation: VectorDataset) -> None:
+    """Refuse a validation set whose vectors have other dimensions than the training set's.
+
+    Raises:
+        InvalidVectorsError: saying both.
+    """
+    trained, judged = (
+        (data.queries.shape[1], data.passages.shape[1]) for data in (train, validation)
+    )
+    if trained != judged:
+        raise InvalidVectorsError(
+            f"Training queries and passages have {trained[0]} and {trained[1]} dimensions, those "
+            f"of validation {judged[0]} and {judged[1]}. Embed both with the same model."
+        )
+
+
+def base_ndcg(data: VectorDataset) -> float | None:
+    """Return the mean nDCG@10 of the queries as they are, None if they cannot rank passages."""
+    if data.queries.shape[1] != data.passages.shape[1]:
+        return None
+    return float(np.mean(ndcg_per_query(data.queries, data)))
