@@ -68,8 +68,9 @@ def generate_qa_embedding_pairs(
             call; what an earlier call generated for others stays in the journal,
             ``<output_path>.progress.jsonl``.
         verbose: show a progress bar.
-        num_workers: how many requests to have under way at a time, in as many threads; the
-            order of the result does not depend on it. Works inside a running event loop.
+        num_workers: how many requests to have under way at a time, in as many threads beside
+            the caller's; the order of the result does not depend on it. Works inside a running
+            event loop.
         metadata_mode: which form of a node becomes the passage. The default is the one that
             ``VectorStoreIndex`` embeds (metadata and text), so that training sees the vectors
             that are stored; LlamaIndex's own function leaves the metadata out (``NONE``).
@@ -150,7 +151,11 @@ class _Stopped(Exception):  # noqa: N818
 
 
 def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:
-    """Ask about every passage, one after the other in this thread or in several threads."""
+    """Ask about every passage, ``run.num_workers`` at a time in as many threads.
+
+    A single worker is a thread too: an interrupt from the keyboard reaches the main thread alone,
+    so it never falls between an answer and its place on the disk.
+    """
     stop = threading.Event()
 
     def pause(seconds: float) -> None:
@@ -168,28 +173,40 @@ def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:
         else:
             run.record(passage, response.text)
 
+    # The pool loses sight of a thread when an interrupt comes while it starts one, so what is
+    # under way is counted here.
+    change = threading.Condition()
+    under_way = 0
+
     def work(passage: Passage) -> None:
-        if stop.is_set():
-            return
+        nonlocal under_way
+        with change:
+            if stop.is_set():
+                return
+            under_way += 1
         try:
             ask(passage)
         except BaseException:
             stop.set()
             raise
+        finally:
+            with change:
+                under_way -= 1
+                change.notify_all()
 
-    if run.num_workers == 1:
-        for passage in pending:
-            ask(passage)
-        return
     with ThreadPoolExecutor(run.num_workers) as pool:
-        asked = [pool.submit(contextvars.copy_context().run, work, passage) for passage in pending]
         try:
+            asked = [
+                pool.submit(contextvars.copy_context().run, work, passage) for passage in pending
+            ]
             for future in as_completed(asked):
                 future.result()
         except BaseException:
-            stop.set()
             # Requests under way are paid for: their answers are waited for and kept.
-            pool.shutdown(wait=True, cancel_futures=True)
+            with change:
+                stop.set()
+                change.wait_for(lambda: under_way == 0)
+            pool.shutdown(cancel_futures=True)
             raise
 
 
