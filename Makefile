@@ -1,0 +1,57 @@
+# Two commands: `make demo` and `make test`. Both create .venv first and can be repeated.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+OLD_CORE := .venv-core-0.14.20
+METADATA := pyproject.toml constraints.txt Makefile
+
+.DEFAULT_GOAL := help
+.PHONY: help python demo test lint typecheck unit interop clean
+
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing. Install Python 3.10 or later, or name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is $$($(PYTHON) -V), but 3.10 or later is needed. Name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks the venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: $(METADATA) | python
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --upgrade pip
+	@$(INSTALL) --editable '.[local]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(INSTALL) --group dev
+	@touch $@
+
+$(OLD_CORE)/.installed: $(METADATA) | python
+	@echo "Installing into $(OLD_CORE), an environment with llama-index-core 0.14.20"
+	@$(PYTHON) -m venv $(OLD_CORE)
+	@$(OLD_CORE)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" llama-index-core==0.14.20 --editable .
+	@touch $@
+
+demo: $(VENV)/.installed ## Finetune and compare on the documentation of Python, numpy and torch.
+	@$(BIN)/llama-index-adapters demo
+
+test: lint typecheck unit interop ## Check everything: style, types, tests, an older llama-index-core.
+
+lint: $(VENV)/.installed-dev ## Check style.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(VENV)/.installed-dev ## Check types.
+	$(BIN)/mypy --strict
+
+unit: $(VENV)/.installed-dev ## Run the tests, with the real local model among them.
+	$(BIN)/python -m pytest
+
+interop: $(OLD_CORE)/.installed ## Use what llama-index-core 0.14.20 generated.
+	$(OLD_CORE)/bin/python tests/interop/check_core_0_14_20.py
+
+clean: ## Remove the environments.
+	rm -rf $(VENV) $(OLD_CORE)
