@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.registry import CUSTOM, kind_of
+from llama_index_adapters.adapters.registry import ADAPTERS, CUSTOM, DEFAULT_ADAPTER, kind_of
 from llama_index_adapters.dataset.qa_dataset import as_dataset, with_shared_relevance
 from llama_index_adapters.embedding import AdapterEmbeddingModel
 from llama_index_adapters.errors import (
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ADAPTERS = ("linear", "low-rank", "two-layer")
 DEFAULT_RANK = 64
 
 # Arguments of LlamaIndex's ``train_model`` that are not about training.
@@ -157,7 +156,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         bias: bool | None = None,
         *,
         val_dataset: object | None = None,
-        adapter: str = "linear",
+        adapter: str = DEFAULT_ADAPTER,
         rank: int | None = None,
         similarity: Similarity = "cosine",
         seed: int = 0,

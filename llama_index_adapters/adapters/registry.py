@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 CUSTOM = "custom"
 
+# What a user asks for by name; "low-rank" is a form of the linear family.
+ADAPTERS = ("linear", "low-rank", "two-layer")
+DEFAULT_ADAPTER = "linear"
+
 
 @dataclass(frozen=True)
 class Kind:
