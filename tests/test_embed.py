@@ -250,22 +250,14 @@ async def test_it_works_inside_a_running_event_loop(store: EmbeddingStore) -> No
 
 
 def test_who_counts_as_asynchronous() -> None:
-    class InAThread(CountingEmbedding):
-        async def _aget_text_embedding(self, text: str) -> list[float]:
-            import asyncio
-
-            return await asyncio.to_thread(self._get_text_embedding, text)
-
-    class NeverAwaits(CountingEmbedding):
-        async def _aget_text_embedding(self, text: str) -> list[float]:
-            return self.vector(text)
+    class HuggingFaceEmbedding(AsyncEmbedding):
+        """The real one's name; its asynchronous methods only move work to a thread."""
 
     class Wrapper(AsyncEmbedding):
         base: BaseEmbedding = Field(exclude=True)
 
     assert _workers(CountingEmbedding(num_workers=4)) is None
-    assert _workers(InAThread()) is None
-    assert _workers(NeverAwaits()) is None
+    assert _workers(HuggingFaceEmbedding()) is None
     assert _workers(Wrapper(base=CountingEmbedding())) is None
     assert _workers(Wrapper(base=AsyncEmbedding())) == DEFAULT_WORKERS
     assert _workers(AsyncEmbedding()) == DEFAULT_WORKERS

@@ -11,8 +11,6 @@ notebook's loop is already running. Threads need no loop.
 from __future__ import annotations
 
 import contextvars
-import dis
-import inspect
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +19,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from pathlib import Path
-from types import CodeType
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -40,6 +37,7 @@ from llama_index_adapters.relevance import Relevance
 from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.identity import (
     checked_model,
+    is_huggingface,
     model_identity,
     model_label,
     wrapped_models,
@@ -56,11 +54,6 @@ PROBE_TEXTS = 3
 # Vectors with at least this cosine count as equal: services answer the same text slightly
 # differently from call to call.
 SAME_COSINE = 0.9999
-
-# An asynchronous method that mentions one of these only moves synchronous work elsewhere.
-_SYNCHRONOUS = frozenset(
-    {"to_thread", "run_in_executor", "_get_text_embedding", "_get_text_embeddings"}
-)
 
 
 @dataclass(frozen=True)
@@ -336,34 +329,16 @@ def _workers(model: BaseEmbedding) -> int | None:
 def _is_asynchronous(model: BaseEmbedding) -> bool:
     """Return whether the model's class has asynchronous code of its own for passages.
 
-    Not when that only moves its synchronous code to a thread, as HuggingFaceEmbedding's
-    does: such a model computes here, and threads would compete for it. A model that wraps
-    another is as asynchronous as that one.
+    HuggingFaceEmbedding's only moves its synchronous code to a thread: it computes here, and
+    threads would compete for it. A model that wraps another is as asynchronous as that one.
     """
     wrapped = list(wrapped_models(model))
     if wrapped:
         return all(_is_asynchronous(inner) for inner in wrapped)
-    own = [
-        method
+    return not is_huggingface(model) and any(
+        getattr(type(model), name) is not getattr(BaseEmbedding, name)
         for name in ("_aget_text_embeddings", "_aget_text_embedding")
-        if (method := inspect.unwrap(getattr(type(model), name)))
-        is not inspect.unwrap(getattr(BaseEmbedding, name))
-    ]
-    return bool(own) and all(
-        _awaits(method.__code__) and not _SYNCHRONOUS & _names(method.__code__)
-        for method in own
-        if inspect.isfunction(method)
     )
-
-
-def _awaits(code: CodeType) -> bool:
-    return any(step.opname == "GET_AWAITABLE" for step in dis.get_instructions(code))
-
-
-def _names(code: CodeType) -> set[str]:
-    """Return the global and attribute names that code mentions, nested functions included."""
-    nested = (_names(const) for const in code.co_consts if isinstance(const, CodeType))
-    return set(code.co_names).union(*nested)
 
 
 def _without_cache(model: BaseEmbedding) -> BaseEmbedding:

@@ -121,7 +121,7 @@ def _settings(model: BaseEmbedding) -> dict[str, Any]:
 
 def _loaded_settings(model: BaseEmbedding) -> dict[str, Any]:
     """Return what a HuggingFaceEmbedding hands to sentence-transformers and does not keep."""
-    loaded = getattr(model, "_model", None) if _is_huggingface(model) else None
+    loaded = getattr(model, "_model", None) if is_huggingface(model) else None
     if loaded is None:
         return {}
     # Instructions that are not given are looked up by name (BGE, E5), so the same files
@@ -140,15 +140,15 @@ def _model_files(model: BaseEmbedding) -> Path | None:
     name = model.model_name
     # Elsewhere a bare name is a name, even when a folder here happens to be called so; and
     # the bundled model is known by its public name.
-    may_be_path = _is_huggingface(model) or name.startswith((".", "~", os.sep))
+    may_be_path = is_huggingface(model) or name.startswith((".", "~", os.sep))
     if not name or not may_be_path or "LocalEmbedding" in _class_names(model):
         return None
     path = Path(name).expanduser()
     return path if path.exists() else None
 
 
-def _is_huggingface(model: BaseEmbedding) -> bool:
-    # By name: importing the class would import torch.
+def is_huggingface(model: BaseEmbedding) -> bool:
+    """Return whether it is a HuggingFaceEmbedding, told by name: the class imports torch."""
     return "HuggingFaceEmbedding" in _class_names(model)
 
 
