@@ -182,10 +182,12 @@ class AdapterEmbeddingModel(BaseEmbedding):
                 f"{self.base_embed_model.model_name} gave a query vector with NaN, infinite or "
                 "far too large values."
             )
-        self._check_dimension(query.size)
-        if isinstance(self._saved.transform, IdentityTransform):
+        saved = self._saved  # once: pydantic finds a private attribute slowly
+        if query.size != saved.transform.query_dim:
+            self._check_dimension(query.size)
+        if isinstance(saved.transform, IdentityTransform):
             return vector  # the base's numbers, to the last bit
-        adapted = adapt_vector(self._saved.transform, query, unit_input=self._saved.unit_input)
+        adapted = adapt_vector(saved.transform, query, unit_input=saved.unit_input)
         numbers: Embedding = adapted.tolist()
         return numbers
 

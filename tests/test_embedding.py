@@ -127,6 +127,27 @@ class TestQueries:
     async def test_async(self, model, base):
         assert await model.aget_query_embedding("q") == model.get_query_embedding("q")
 
+    async def test_async_calls_wait_for_the_model_s_async_calls(self, path):
+        class Service(CountingEmbedding):
+            def respond(self, kind, texts):
+                raise AssertionError("a blocking call in the event loop")
+
+            async def _aget_query_embedding(self, query):
+                return self.vector(query)
+
+            _aget_text_embedding = _aget_query_embedding
+
+            async def _aget_text_embeddings(self, texts):
+                return [self.vector(text) for text in texts]
+
+        base = CountingEmbedding()
+        model = AdapterEmbeddingModel(Service(), path)
+        np.testing.assert_allclose(
+            await model.aget_query_embedding("q"), expected(base, path, "q"), rtol=1e-5
+        )
+        assert await model.aget_text_embedding("t") == base.vector("t")
+        assert await model.aget_text_embedding_batch(["t"]) == [base.vector("t")]
+
     async def test_many_async_queries_wait_for_the_model_together(self, path):
         class Service(CountingEmbedding):
             async def _aget_query_embedding(self, query):
@@ -164,7 +185,10 @@ class TestQueries:
         vectors = np.random.default_rng(0).normal(size=(3, DIM)).astype(np.float32)
         np.testing.assert_array_equal(model.transform_queries(vectors), vectors)
 
-    def test_many_vectors_at_once(self, model, base):
+    @pytest.mark.parametrize("unit_input", [True, False])
+    def test_many_vectors_at_once(self, base, path, unit_input):
+        save_adapter(path, randomised(LinearAdapter(DIM, bias=True)), unit_input=unit_input)
+        model = AdapterEmbeddingModel(base, path)
         queries = ["a", "b", "c"]
         found = model.transform_queries([base.vector(query) for query in queries])
         assert found.dtype == np.float32
