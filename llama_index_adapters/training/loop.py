@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,12 +100,8 @@ def train_adapter(
     if options.steps_per_epoch is not None:
         steps_per_epoch = min(steps_per_epoch, options.steps_per_epoch)
     optimizer = _optimizer(parameters, options)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        options.learning_rate,
-        total_steps=options.epochs * steps_per_epoch + 1,
-        pct_start=options.warmup,
-        cycle_momentum=False,
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, partial(_rate, n_steps=options.epochs * steps_per_epoch, warmup=options.warmup)
     )
     generator = torch.Generator().manual_seed(options.seed)
 
@@ -181,6 +179,14 @@ def _optimizer(parameters: list[nn.Parameter], options: TrainingOptions) -> torc
             f"{dict(options.optimizer_params)} ({error})."
         ) from error
     return optimizer
+
+
+def _rate(step: int, *, n_steps: int, warmup: float) -> float:
+    """Return the part of the learning rate to use: a linear rise, then half a cosine."""
+    rising = warmup * n_steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1.0, n_steps - rising)))
 
 
 def _unit_input(adapter: nn.Module) -> bool:
