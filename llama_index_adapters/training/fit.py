@@ -66,8 +66,8 @@ def fit(
         after_step: called with the number of every step taken.
 
     Raises:
-        InvalidVectorsError: when validation has vectors of other dimensions, or there are too
-            few queries to hold any out.
+        InvalidVectorsError: when validation has vectors of other dimensions or another
+            similarity, or there are too few queries to hold any out.
     """
     if validation is None:
         train, validation = carve_validation(train, seed=options.seed)
@@ -101,8 +101,9 @@ def carve_validation(data: VectorDataset, *, seed: int) -> tuple[VectorDataset, 
     unit = holdout_unit(data)
     n_folds = max(_FOLDS, -(-len(data.queries) // _MOST_VALIDATION_QUERIES))
     folds = fold_numbers(data, n_folds, unit=unit, seed=seed)
-    # With few groups some folds are empty; the first one that is not validates.
-    held = folds == folds.min()
+    # Queries that stay together can leave folds empty or far too large.
+    numbers, sizes = np.unique(folds, return_counts=True)
+    held = folds == numbers[np.argmin(np.abs(sizes - len(folds) / n_folds))]
     if held.all():
         raise InvalidVectorsError(
             f"{len(data.queries)} queries cannot be split into training and validation by "
@@ -113,7 +114,7 @@ def carve_validation(data: VectorDataset, *, seed: int) -> tuple[VectorDataset, 
 
 
 def require_same_space(train: VectorDataset, validation: VectorDataset) -> None:
-    """Refuse a validation set whose vectors have other dimensions than the training set's.
+    """Refuse a validation set that cannot be judged as the training set is trained.
 
     Raises:
         InvalidVectorsError: saying both.
@@ -125,6 +126,11 @@ def require_same_space(train: VectorDataset, validation: VectorDataset) -> None:
         raise InvalidVectorsError(
             f"Training queries and passages have {trained[0]} and {trained[1]} dimensions, those "
             f"of validation {judged[0]} and {judged[1]}. Embed both with the same model."
+        )
+    if train.similarity != validation.similarity:
+        raise InvalidVectorsError(
+            f"Training compares vectors by {train.similarity!r}, validation by "
+            f"{validation.similarity!r}. Give both the similarity of your vector store."
         )
 
 

@@ -20,8 +20,8 @@ class Fold:
     """One part to learn from, one to judge by.
 
     Attributes:
-        train: the remaining queries; passages that only held-out queries ask about are not
-            in it, so that they are never training negatives.
+        train: the remaining queries. Where passages are held out, those that only held-out
+            queries ask about are not in it, so that they are never training negatives.
         validation: the held-out queries, over the whole corpus.
     """
 
@@ -34,10 +34,13 @@ def holdout_unit(data: VectorDataset) -> HoldoutUnit:
 
     Where passages are asked about by several queries, later queries will ask about known
     passages: hold out queries. Where every passage has one query, later queries will ask about
-    passages nobody asked about before: hold out passages.
+    passages nobody asked about before: hold out passages, unless most queries hang together
+    through shared ones, so that no part of the passages could be held out.
     """
     asked = np.unique(data.relevance.passages, return_counts=True)[1]
-    return "query" if np.median(asked) > 1 else "passage"
+    largest = np.bincount(_groups(data, "passage")).max()
+    apart = np.median(asked) == 1 and 2 * largest <= len(data.queries)
+    return "passage" if apart else "query"
 
 
 def fold_numbers(
@@ -51,23 +54,16 @@ def fold_numbers(
     Returns:
         ``(n_queries,)`` numbers from 0 to ``n_folds - 1``.
     """
-    _, same_text = np.unique(data.queries, axis=0, return_inverse=True)
-    n_queries = len(data.queries)
-    nodes = [np.stack([np.arange(n_queries), n_queries + same_text.reshape(-1)])]
-    if unit == "passage":
-        passages = 2 * n_queries + data.relevance.passages
-        nodes.append(np.stack([data.relevance.queries, passages]))
-    rows, columns = np.concatenate(nodes, axis=1)
-    size = 2 * n_queries + len(data.passages)
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
-    groups = connected_components(graph, directed=False)[1][:n_queries]
+    groups = _groups(data, unit)
     names, members = np.unique(groups, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
     sizes = np.bincount(members)[order]
     # Cut the shuffled groups where the running number of queries passes each fold's share.
     middle = np.cumsum(sizes) - sizes / 2
     fold_of_group = np.empty(len(names), np.int64)
-    fold_of_group[order] = np.minimum((middle * n_folds / n_queries).astype(np.int64), n_folds - 1)
+    fold_of_group[order] = np.minimum(
+        (middle * n_folds / len(members)).astype(np.int64), n_folds - 1
+    )
     return fold_of_group[members]
 
 
@@ -81,3 +77,18 @@ def hold_out(data: VectorDataset, held: NDArray[np.bool_], *, unit: HoldoutUnit)
         unseen[train.relevance.passages] = False
         train = train.select_passages(np.flatnonzero(~unseen))
     return Fold(train, validation)
+
+
+def _groups(data: VectorDataset, unit: HoldoutUnit) -> NDArray[np.int64]:
+    """Return a number for each query ``(n_queries,)``, the same for those that stay together."""
+    _, same_text = np.unique(data.queries, axis=0, return_inverse=True)
+    n_queries = len(data.queries)
+    nodes = [np.stack([np.arange(n_queries), n_queries + same_text.reshape(-1)])]
+    if unit == "passage":
+        passages = 2 * n_queries + data.relevance.passages
+        nodes.append(np.stack([data.relevance.queries, passages]))
+    rows, columns = np.concatenate(nodes, axis=1)
+    size = 2 * n_queries + len(data.passages)
+    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
+    groups: NDArray[np.int64] = connected_components(graph, directed=False)[1][:n_queries]
+    return groups

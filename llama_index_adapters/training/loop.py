@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from llama_index_adapters.errors import InvalidOptionError, TrainingError
-from llama_index_adapters.ranking import metrics_at_k, top_k
+from llama_index_adapters.adapters.base import BaseAdapter, ModuleTransform
+from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError, TrainingError
+from llama_index_adapters.ranking import metrics_at_k, top_k, unit_rows
 from llama_index_adapters.training.objective import RetrievalObjective
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.transforms import FloatArray, adapt
@@ -85,16 +88,20 @@ def train_adapter(
         The history of the run.
 
     Raises:
-        InvalidOptionError: when the device cannot be used.
-        TrainingError: when the loss is no longer a number.
+        InvalidAdapterError: when the adapter has nothing to train, or does not map the queries
+            into the space of the passages.
+        InvalidOptionError: when the device or the optimizer cannot be used.
+        TrainingError: when the loss or a weight is no longer a number.
     """
     options = options or TrainingOptions()
     device = torch_device(options.device)
-    adapter.to(device).train()
+    adapter.to(device)
     objective = RetrievalObjective(
         train, scale=options.scale, unit_input=_unit_input(adapter), device=device
     )
     parameters = [value for value in adapter.parameters() if value.requires_grad]
+    _require_trainable(adapter, parameters, train, device)
+    adapter.train()
     start = [value.detach().clone() for value in parameters]
     steps_per_epoch = -(-len(objective) // options.batch_size)
     if options.steps_per_epoch is not None:
@@ -109,38 +116,35 @@ def train_adapter(
     history = [EpochRecord(0, None, _mean(per_query))]
     best_epoch, best_state = 0, copy.deepcopy(adapter.state_dict())
     step = 0
-    bar = tqdm(range(1, options.epochs + 1), "Training", unit="epoch", disable=not show_progress)
-    for epoch in bar:
-        total, seen = torch.zeros((), device=device), 0
-        order = torch.randperm(len(objective), generator=generator).to(device)
-        for rows in torch.split(order, options.batch_size)[:steps_per_epoch]:
-            loss = objective.loss(adapter(objective.queries[rows]), rows)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
-            optimizer.step()
-            rate = float(schedule.get_last_lr()[0]) / options.learning_rate
-            _pull_back(parameters, start, options.weight_decay * rate)
-            schedule.step()
-            total += loss.detach() * len(rows)
-            seen += len(rows)
-            step += 1
-            if after_step is not None:
-                after_step(step)
-        per_query = _validate(adapter, validation, device)
-        history.append(EpochRecord(epoch, float(total) / seen, _mean(per_query)))
-        bar.set_postfix(_postfix(history[-1]))
-        if not np.isfinite(float(total)):
-            raise TrainingError(
-                f"The loss became {float(total)} in epoch {epoch}. Lower learning_rate "
-                f"(now {options.learning_rate:g})."
-            )
-        if _better(per_query, best_per_query):
-            best_epoch, best_per_query = epoch, per_query
-            best_state = copy.deepcopy(adapter.state_dict())
-        elif epoch - best_epoch >= options.patience:
-            break
-    bar.close()
+    epochs = tqdm(range(1, options.epochs + 1), "Training", unit="epoch", disable=not show_progress)
+    with _own_randomness(options.seed, device), epochs as bar:
+        for epoch in bar:
+            total, seen = torch.zeros((), device=device), 0
+            order = torch.randperm(len(objective), generator=generator).to(device)
+            for rows in torch.split(order, options.batch_size)[:steps_per_epoch]:
+                loss = objective.loss(adapter(objective.queries[rows]), rows)
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
+                optimizer.step()
+                rate = float(schedule.get_last_lr()[0]) / options.learning_rate
+                _pull_back(parameters, start, options.weight_decay * rate)
+                schedule.step()
+                total += loss.detach() * len(rows)
+                seen += len(rows)
+                step += 1
+                if after_step is not None:
+                    after_step(step)
+            mean_loss = float(total) / seen
+            _require_finite(mean_loss, parameters, epoch, options)
+            per_query = _validate(adapter, validation, device)
+            history.append(EpochRecord(epoch, mean_loss, _mean(per_query)))
+            bar.set_postfix(_postfix(history[-1]))
+            if _better(per_query, best_per_query):
+                best_epoch, best_per_query = epoch, per_query
+                best_state = copy.deepcopy(adapter.state_dict())
+            elif epoch - best_epoch >= options.patience:
+                break
     adapter.load_state_dict(best_state)
     adapter.to("cpu").eval()
     return TrainingRun(tuple(history), best_epoch, best_per_query, step)
@@ -159,7 +163,7 @@ def torch_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise InvalidOptionError(
             f"device is {name!r}, which torch cannot use here "
             f"({str(error).splitlines()[0]}). Leave it out to use the best one there is."
@@ -167,10 +171,47 @@ def torch_device(name: str | None) -> torch.device:
     return device
 
 
+def _require_trainable(
+    adapter: nn.Module, parameters: list[nn.Parameter], train: VectorDataset, device: torch.device
+) -> None:
+    if not parameters:
+        raise InvalidAdapterError(
+            f"{type(adapter).__name__} has no parameters to train; give an adapter with some that "
+            "require gradients."
+        )
+    if isinstance(adapter, BaseAdapter):
+        query_dim, passage_dim = train.queries.shape[1], train.passages.shape[1]
+        ModuleTransform(adapter, query_dim, passage_dim, str(device))(unit_rows(train.queries[:1]))
+
+
+@contextmanager
+def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Let a user's dropout depend on the seed, and leave torch's global generator as it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _require_finite(
+    loss: float, parameters: list[nn.Parameter], epoch: int, options: TrainingOptions
+) -> None:
+    if not np.isfinite(loss):
+        found = f"The loss became {loss}"
+    elif not all(bool(value.isfinite().all()) for value in parameters):
+        found = "The adapter's weights became infinite or not a number"
+    else:
+        return
+    raise TrainingError(
+        f"{found} in epoch {epoch}. Lower learning_rate (now {options.learning_rate:g})."
+    )
+
+
 def _optimizer(parameters: list[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
     build: Any = options.optimizer_class or torch.optim.AdamW
-    # AdamW would decay toward zero; ``_pull_back`` decays toward the start instead.
-    arguments = {"weight_decay": 0.0, **options.optimizer_params, "lr": options.learning_rate}
+    arguments = {**options.optimizer_params, "lr": options.learning_rate}
+    if "weight_decay" in inspect.signature(build).parameters:
+        # AdamW would decay toward zero; ``_pull_back`` decays toward the start instead.
+        arguments.setdefault("weight_decay", 0.0)
     try:
         optimizer: torch.optim.Optimizer = build(parameters, **arguments)
     except (TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,10 @@ class TrainingOptions:
         patience: epochs without a better validation nDCG@10 before training stops.
         max_grad_norm: gradients longer than this are scaled down to it.
         steps_per_epoch: end every epoch after so many steps; all queries when left out.
-        optimizer_class: the torch optimizer, AdamW when left out.
-        optimizer_params: more arguments of the optimizer; ``lr`` is the learning rate.
+        optimizer_class: the torch optimizer, AdamW when left out. It steps without a closure,
+            so LBFGS cannot be one.
+        optimizer_params: more arguments of the optimizer. A ``weight_decay`` among them is the
+            optimizer's own, toward zero.
         device: a torch device; the best available one when left out.
         seed: seed of the order of the queries.
 
@@ -61,11 +64,26 @@ class TrainingOptions:
         )
         for name in ("learning_rate", "scale", "max_grad_norm"):
             value = getattr(self, name)
-            self._require(name, _is_number(value) and 0 < value < float("inf"), "a number above 0")
+            fits = _is_number(value) and 0 < value < float("inf")
+            self._require(name, fits, "a finite number above 0")
         for name in ("weight_decay", "warmup"):
             value = getattr(self, name)
             self._require(name, _is_number(value) and 0 <= value < 1, "a number from 0 up to 1")
-        self._require("seed", _is_whole(self.seed, smallest=0), "a whole number from 0 on")
+        self._require(
+            "seed",
+            _is_whole(self.seed, smallest=0) and self.seed < 2**63,
+            "a whole number from 0 to 2**63 - 1",
+        )
+        self._require(
+            "optimizer_class",
+            self.optimizer_class is None or _is_optimizer(self.optimizer_class),
+            "a class of torch.optim that steps without a closure, such as torch.optim.AdamW",
+        )
+        self._require(
+            "optimizer_params",
+            isinstance(self.optimizer_params, Mapping) and "lr" not in self.optimizer_params,
+            "a mapping of the optimizer's arguments; lr is given as learning_rate",
+        )
 
     def _require(self, name: str, fits: bool, expected: str) -> None:
         if not fits:
@@ -89,11 +107,19 @@ class TrainingOptions:
                     f"The options are {', '.join(known)}."
                 )
         changes = dict(changes)
-        if "optimizer_params" in changes:
-            parameters = dict(changes["optimizer_params"] or {})
-            if "lr" in parameters:
-                changes.setdefault("learning_rate", parameters.pop("lr"))
-            changes["optimizer_params"] = parameters
+        parameters = changes.get("optimizer_params")
+        if parameters is None:
+            changes.pop("optimizer_params", None)
+        elif isinstance(parameters, Mapping) and "lr" in parameters:
+            rate = parameters["lr"]
+            if changes.setdefault("learning_rate", rate) != rate:
+                raise InvalidOptionError(
+                    f"learning_rate is {changes['learning_rate']!r} and lr in optimizer_params is "
+                    f"{rate!r}; give one of them."
+                )
+            changes["optimizer_params"] = {
+                name: value for name, value in parameters.items() if name != "lr"
+            }
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,3 +141,12 @@ def _is_whole(value: object, smallest: int = 1) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_optimizer(value: object) -> bool:
+    # By its methods, because looking at torch's class would import torch.
+    step = getattr(value, "step", None)
+    if not isinstance(value, type) or step is None or not hasattr(value, "zero_grad"):
+        return False
+    closure = inspect.signature(step).parameters.get("closure")
+    return closure is None or closure.default is not inspect.Parameter.empty
