@@ -31,6 +31,7 @@ from llama_index_adapters.errors import (
 from llama_index_adapters.persistence import (
     AdapterMetadata,
     files,
+    load,
     load_adapter,
     load_saved,
     require_own_directory,
@@ -403,9 +404,9 @@ class TestAdapterClass:
     @pytest.mark.parametrize("given", [TwoLayerNN, TwoLayerAdapter, Scale])
     def test_not_matching(self, directory, given):
         message = rf"holds LinearAdapter \(kind 'linear'\), but adapter_cls is {given.__name__}"
-        for load in (load_saved, load_adapter):
+        for reading in (load_saved, load_adapter):
             with pytest.raises(InvalidAdapterError, match=message):
-                load(directory, given)
+                reading(directory, given)
         with pytest.raises(InvalidAdapterError, match=message):
             given.load(directory)
 
@@ -587,9 +588,9 @@ class TestHostileWeights:
     )
     def test_arrays_that_do_not_fit(self, directory, changes, message):
         change_arrays(directory, **changes)
-        for load in (load_saved, load_adapter):
+        for reading in (load_saved, load_adapter):
             with pytest.raises(InvalidAdapterError, match=message):
-                load(directory)
+                reading(directory)
 
     def test_weights_of_another_adapter(self, directory, tmp_path):
         randomised(LinearAdapter(DIM, bias=True), seed=1).save(tmp_path / "other")
@@ -636,6 +637,21 @@ class TestLinks:
         os.mkfifo(directory / "config.json")
         with pytest.raises(InvalidAdapterError, match="not a plain file"):
             load_saved(directory)
+
+
+def test_replaced_between_its_two_files_it_is_read_again(directory, monkeypatch):
+    other = randomised(TwoLayerAdapter(DIM))
+    read = load.read_safetensors
+
+    def replace_and_read(path):
+        monkeypatch.setattr(load, "read_safetensors", read)
+        save_adapter(path, other)
+        return read(path)
+
+    monkeypatch.setattr(load, "read_safetensors", replace_and_read)
+    np.testing.assert_array_equal(
+        load_saved(directory).transform(queries()), transform_of(other)(queries())
+    )
 
 
 def test_a_reader_never_sees_half_of_a_save(tmp_path):
@@ -720,6 +736,8 @@ class TestLlamaIndexDirectories:
         load_adapter(path).save(tmp_path / "b")
         old, new = load_saved(path), load_saved(tmp_path / "b")
         assert new.unit_input is False
+        save_adapter(tmp_path / "c", load_adapter(path), unit_input=True)
+        assert load_saved(tmp_path / "c").unit_input is True
         assert new.fingerprint == old.fingerprint
         np.testing.assert_array_equal(old.transform(queries()), new.transform(queries()))
 

@@ -76,7 +76,7 @@ class BaseAdapter(nn.Module, ABC):
         """Write the adapter's directory (``config.json``, ``model.safetensors``, model card)."""
         from llama_index_adapters.persistence import save_adapter
 
-        save_adapter(output_path, self, unit_input=self.unit_input)
+        save_adapter(output_path, self)
 
     @classmethod
     def load(cls, input_path: str | PathLike[str]) -> Self:

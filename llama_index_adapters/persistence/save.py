@@ -46,7 +46,7 @@ def save_adapter(
     adapter: BaseAdapter,
     *,
     metadata: AdapterMetadata | None = None,
-    unit_input: bool = True,
+    unit_input: bool | None = None,
 ) -> None:
     """Write an adapter's directory, whole or not at all.
 
@@ -57,7 +57,8 @@ def save_adapter(
         path: the directory to write.
         adapter: the adapter to save.
         metadata: what is known about it beside its weights.
-        unit_input: whether the adapter expects queries of unit length.
+        unit_input: whether the adapter expects queries of unit length; what the adapter itself
+            says when left out.
 
     Raises:
         InvalidAdapterError: when its arrays hold NaN or infinity, or its config or metadata
@@ -83,7 +84,7 @@ def save_adapter(
         adapter_class=type(adapter).__name__ if kind == CUSTOM else None,
         arguments=arguments,
         dimensions=Dimensions(query=query_dim, passage=passage_dim),
-        unit_input=unit_input,
+        unit_input=adapter.unit_input if unit_input is None else unit_input,
         fingerprint=adapter_fingerprint(kind, arguments, arrays),
         base_model=BaseModelInfo(name=metadata.base_model, identity=metadata.base_model_identity),
         training=dict(metadata.training),
