@@ -90,6 +90,10 @@ def test_call_form_at_the_top_is_the_signature_and_not_the_question(form: str) -
         ("os.walk", "Alias for the function that visits folders.", DETAILS),
         ("os.walk", "In-place version of visiting folders again.", DETAILS),
         ("os.walk", "Visit every folder (deprecated since 3.2).", DETAILS),
+        ("os.walk", "Visit every folder below one.", ".. deprecated:: 3.2\n\n" + DETAILS),
+        ("os.DeprecatedWalk", "Visit every folder below one.", DETAILS),
+        ("os.walk", "Warning: this visits every folder below one.", DETAILS),
+        ("os.walk", "Return a boolean value.", DETAILS),
         ("os.walk", "Visit " + "and visit " * 20 + "every folder.", DETAILS),
     ],
 )
@@ -132,13 +136,23 @@ def test_copies_stand_once_and_ambiguous_questions_not_at_all() -> None:
     variant = Entry(
         "library.variant", "(other)", first.documentation.replace("Measure0", "Estimate")
     )
+    start = " ".join(f"shared{row} beginning{row}" for row in range(50))
+    long, long_copy = (
+        Entry(
+            f"library.{name}",
+            "",
+            f"Weigh this{name} on some scale.\n\n{start} "
+            + " ".join(f"{name[0]}{row}" for row in range(100)),
+        )
+        for name in ("gold", "lead")
+    )
     same_question = Entry(
         "library.rival",
         "",
         f"{second.documentation.partition(chr(10))[0]}\n\n{DETAILS}",
     )
-    pairs = distinct([first, alias, variant, second, same_question, third])
-    assert list(pairs) == ["library.item0", "library.item2"]
+    pairs = distinct([first, alias, variant, second, same_question, third, long, long_copy])
+    assert list(pairs) == ["library.item0", "library.item2", "library.gold"]
 
 
 def test_selection_depends_on_the_seed_and_not_on_the_order_of_entries(
@@ -202,8 +216,8 @@ def test_c_functions_are_read_by_import(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(documentation, "_source_roots", lambda: iter(()))
     monkeypatch.setattr(documentation, "NAMESPACES", ("itertools", "numpy", "torch.Tensor"))
     corpus = documentation_dataset().corpus
-    assert {"itertools.groupby", "numpy.arccosh", "torch.Tensor.record_stream"} <= corpus.keys()
-    assert corpus["numpy.arccosh"].startswith("numpy: (x, /, out=None, *, where=True")
+    assert {"itertools.groupby", "numpy.arange", "torch.Tensor.record_stream"} <= corpus.keys()
+    assert corpus["numpy.arange"].startswith("numpy: (")
 
 
 def test_impossible_requests_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,8 @@ NAMESPACES = (
 
 SKIPPED_FOLDERS = frozenset(
     {
-        *("site-packages", "dist-packages", "lib-dynload", "test", "tests", "testing"),
+        *("site-packages", "dist-packages", "lib-dynload"),
+        *("examples", "test", "tests", "testing"),
         # Absent from many installations, or removed from newer Pythons.
         *("distutils", "encodings", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "tkinter"),
         "turtledemo",
@@ -77,13 +78,15 @@ SKIPPED_FILES = frozenset({"antigravity.py", "conftest.py", "setup.py", "this.py
 MIN_QUERY_WORDS, MAX_QUERY_WORDS = 4, 40
 MIN_DESCRIPTION, MIN_PASSAGE, MAX_PASSAGE = 60, 120, 1500  # characters
 MAX_SIGNATURE = 240  # characters
+READ = 1000  # characters, about what a model with a window of 256 tokens sees
 SHINGLE = 5  # words
-MAX_COPIED = 0.7  # share of a passage's shingles that may stand in an earlier passage
+MAX_COPIED = 0.7  # share of a passage's shingles that may stand in earlier passages
 
 BOILERPLATE = re.compile(
-    r"^(alias|deprecated|equivalent|experimental|helper|in-?place|inherited|initiali[sz]e self"
-    r"|internal|like|obsolete|override|private|same as|see|shorthand|similar|subclass|this is"
-    r"|todo|unused|variant|wrapper)\b|\b(deprecated|not implemented|for internal use)\b",
+    r"^(abstract|alias|deprecated|equivalent|example|experimental|helper|in-?place|inherited"
+    r"|initiali[sz]e self|internal|like|note|obsolete|override|private|returns? an? bool\w*( \w+)?$"
+    r"|same as|see|shorthand|similar|subclass|this is|todo|unused|variant|warning|wrapper)\b"
+    r"|\b(deprecated|not implemented|for internal use)\b",
     re.IGNORECASE,
 )
 ROLE = re.compile(r":[a-z:]+:`(?:[^`<]*<)?[~!]?([^`>]*)>?`")
@@ -160,8 +163,9 @@ def documentation_dataset(
 def distinct(entries: Iterable[Entry]) -> dict[str, tuple[str, str]]:
     """Return ``{name: (question, passage)}`` of the entries worth asking about.
 
-    The first of several entries with one name, or with passages that are mostly the same
-    words (aliases, in-place forms, one polynomial basis after the other), stands for all.
+    The first of several entries with one name, or with passages that begin with mostly the
+    same words (aliases, in-place forms, one polynomial basis after the other), stands for
+    all: a model could not tell them apart.
     A question that then still belongs to two entries has no right answer and is left out.
     """
     pairs: dict[str, tuple[str, str]] = {}
@@ -174,7 +178,7 @@ def distinct(entries: Iterable[Entry]) -> dict[str, tuple[str, str]]:
         pair = question_and_passage(entry)
         if pair is None:
             continue
-        words = _words(pair[1].partition("\n\n")[2])
+        words = _words(pair[1].partition("\n\n")[2][:READ])
         shingles = {tuple(words[i : i + SHINGLE]) for i in range(len(words) - SHINGLE + 1)}
         if len(shingles & seen) > MAX_COPIED * len(shingles):
             continue
@@ -205,6 +209,8 @@ def question_and_passage(entry: Entry) -> tuple[str, str] | None:
         or question.endswith(":")
         or MARKUP.search(question)
         or BOILERPLATE.search(question)
+        or "deprecated" in short_name.lower()
+        or description.startswith(".. deprecated::")
         or len(description) < MIN_DESCRIPTION
         or short_name.lower() in {*_words(question), *re.findall(r"\w+", question.lower())}
     ):
