@@ -13,6 +13,8 @@ from llama_index_adapters.training import objective
 from llama_index_adapters.training.objective import RetrievalObjective, _LogSumExpOfNegatives
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 SCALE = 20.0
 N_QUERIES, N_PASSAGES, DIM = 7, 23, 5
