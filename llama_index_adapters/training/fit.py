@@ -105,9 +105,10 @@ def carve_validation(data: VectorDataset, *, seed: int) -> tuple[VectorDataset, 
     numbers, sizes = np.unique(folds, return_counts=True)
     held = folds == numbers[np.argmin(np.abs(sizes - len(folds) / n_folds))]
     if held.all():
+        queries = "1 query" if len(held) == 1 else f"{len(held)} queries"
         raise InvalidVectorsError(
-            f"{len(data.queries)} queries cannot be split into training and validation by "
-            f"{unit}. Give more queries, or a validation set of their own."
+            f"No part of the {queries} can be held out by {unit} to judge by. Give more queries, "
+            "or a validation set of their own."
         )
     fold = hold_out(data, held, unit=unit)
     return fold.train, fold.validation

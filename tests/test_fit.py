@@ -1,0 +1,194 @@
+"""One adapter trained and judged, and the identity when nothing was gained."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
+from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.ranking import metrics_at_k, top_k
+from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.training.fit import base_ndcg, carve_validation, fit
+from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from tests.test_loop import DIM, rotated, weights
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+OPTIONS = TrainingOptions(epochs=12, batch_size=32, learning_rate=2e-2, patience=4)
+
+
+def noise(seed, n_queries=60, n_passages=80):
+    """Queries that are passages, with relevance that says nothing about them."""
+    rng = np.random.default_rng(seed)
+    passages = rng.normal(size=(n_passages, DIM))
+    relevant = rng.integers(0, n_passages, n_queries)
+    return VectorDataset(
+        rng.normal(size=(n_queries, DIM)), passages, Relevance.from_rows(relevant[:, None].tolist())
+    )
+
+
+def perfect(seed=0, n_queries=40):
+    """Validation on which the base model makes no mistake."""
+    passages = np.random.default_rng(seed).normal(size=(n_queries, DIM))
+    return VectorDataset(
+        passages * 3, passages, Relevance.from_rows([[row] for row in range(n_queries)])
+    )
+
+
+class TestGain:
+    def test_a_gain_is_kept(self):
+        train, validation = rotated(), rotated(60, seed=1)
+        assert base_ndcg(validation) < 0.2
+        adapter = LinearAdapter(DIM)
+        fitted = fit(adapter, train, validation, OPTIONS)
+        assert fitted.adapter is adapter
+        assert fitted.validation is validation
+        assert len(fitted.history) == 13
+        ranking = top_k(fitted.adapted_queries, validation.passages, 10)
+        mean = metrics_at_k(ranking, validation.relevance, 10)["ndcg@10"].mean()
+        assert mean == max(record.validation for record in fitted.history) > 0.4
+
+    def test_into_another_dimension_there_is_no_base_to_fall_back_to(self):
+        train, validation = rotated(passage_dim=12), rotated(60, passage_dim=12, seed=1)
+        assert base_ndcg(validation) is None
+        fitted = fit(LinearAdapter(DIM, 12), train, validation, OPTIONS)
+        assert type(fitted.adapter) is LinearAdapter
+        assert fitted.adapted_queries.shape == (60, 12)
+
+    def test_an_adapter_that_starts_below_the_base_does_not_pass_for_a_gain(self):
+        """It gets better from its own start, and is still worse than no adapter."""
+        start = LinearAdapter(DIM)
+        noise = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(0))
+        start.linear.weight.data += noise
+        fitted = fit(start, perfect(seed=1, n_queries=100), perfect(), OPTIONS)
+        judged = [record.validation for record in fitted.history]
+        assert judged[0] + 0.1 < max(judged) < 1.0
+        assert isinstance(fitted.adapter, IdentityAdapter)
+
+
+class TestNoGain:
+    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("family", [LinearAdapter, TwoLayerAdapter])
+    def test_the_identity(self, caplog, seed, family):
+        validation = perfect(seed)
+        with caplog.at_level(logging.INFO, logger="llama_index_adapters"):
+            options = dataclasses.replace(OPTIONS, seed=seed)
+            fitted = fit(family(DIM), noise(seed), validation, options)
+        assert isinstance(fitted.adapter, IdentityAdapter)
+        assert fitted.adapter.in_features == DIM
+        np.testing.assert_allclose(fitted.adapted_queries, validation.queries, rtol=1e-5)
+        assert "No epoch beat the base model's validation nDCG@10 of 1.0000" in caplog.text
+        assert "the result is the identity" in caplog.text
+        # What was tried is still told.
+        assert len(fitted.history) == 1 + OPTIONS.patience
+
+    def test_training_did_something(self):
+        """Without this, the tests above would pass for a loop that does nothing."""
+        adapter = LinearAdapter(DIM)
+        steps = []
+        fit(
+            adapter,
+            noise(0),
+            perfect(),
+            OPTIONS,
+            after_step=lambda _: steps.append(weights(adapter)),
+        )
+        assert len(set(steps)) == len(steps) == 2 * OPTIONS.patience
+
+
+class TestCarving:
+    def test_a_fifth_is_held_out(self):
+        train, validation = carve_validation(rotated(100), seed=0)
+        assert (len(train.queries), len(validation.queries)) == (80, 20)
+        # One query a passage: the passages go with their queries, and stay candidates.
+        assert (len(train.passages), len(validation.passages)) == (80, 100)
+        assert set(train.query_ids).isdisjoint(validation.query_ids)
+
+    def test_by_query_where_passages_are_asked_about_again(self):
+        data = rotated(100)
+        again = VectorDataset(
+            np.concatenate([data.queries, 2 * data.queries + 0.1]),
+            data.passages,
+            Relevance.from_rows([[row] for row in [*range(100), *range(100)]]),
+        )
+        train, validation = carve_validation(again, seed=0)
+        assert (len(train.queries), len(validation.queries)) == (160, 40)
+        assert len(train.passages) == len(validation.passages) == 100
+
+    def test_never_more_than_is_needed(self, monkeypatch):
+        monkeypatch.setattr("llama_index_adapters.training.fit._MOST_VALIDATION_QUERIES", 10)
+        train, validation = carve_validation(rotated(100), seed=0)
+        assert (len(train.queries), len(validation.queries)) == (90, 10)
+
+    @pytest.mark.parametrize("seed", range(10))
+    def test_a_large_piece_that_cannot_be_parted_is_learned_from(self, seed):
+        """Half of the queries share a passage; the rest ask about one passage each."""
+        n_queries = 40
+        relevance = [[0]] * 19 + [[row] for row in range(1, 22)]
+        rng = np.random.default_rng(0)
+        data = VectorDataset(
+            rng.normal(size=(n_queries, 4)),
+            rng.normal(size=(30, 4)),
+            Relevance.from_rows(relevance),
+        )
+        train, validation = carve_validation(data, seed=seed)
+        assert 3 <= len(validation.queries) <= 13
+        assert len(train.queries) + len(validation.queries) == n_queries
+
+    def test_the_seed_decides_which(self):
+        ids = [carve_validation(rotated(100), seed=seed)[1].query_ids for seed in (1, 1, 2)]
+        assert ids[0] == ids[1] != ids[2]
+
+    def test_fit_carves_when_there_is_no_validation(self):
+        fitted = fit(LinearAdapter(DIM), rotated(150), None, OPTIONS)
+        assert len(fitted.validation.queries) == 30
+        assert len(fitted.validation.passages) == 150
+        assert type(fitted.adapter) is LinearAdapter
+        assert fitted.history[-1].validation > fitted.history[0].validation + 0.2
+
+    def test_two_queries_are_enough(self):
+        data = rotated(2)
+        train, validation = carve_validation(data, seed=0)
+        assert (len(train.queries), len(validation.queries)) == (1, 1)
+        assert fit(LinearAdapter(DIM), data, None, OPTIONS).validation.query_ids in (("0",), ("1",))
+
+
+class TestTooSmall:
+    def test_one_query(self):
+        with pytest.raises(InvalidVectorsError, match=r"No part of the 1 query can be held out"):
+            fit(LinearAdapter(DIM), rotated(1), None, OPTIONS)
+
+    def test_many_of_the_same_text(self):
+        data = rotated(10)
+        same = dataclasses.replace(data, queries=data.queries[:1].repeat(10, axis=0))
+        message = (
+            r"No part of the 10 queries can be held out .*\. Give more queries, or a validation"
+        )
+        with pytest.raises(InvalidVectorsError, match=message):
+            fit(LinearAdapter(DIM), same, None, OPTIONS)
+
+
+class TestMismatch:
+    def test_validation_of_another_dimension(self):
+        message = (
+            r"Training queries and passages have 16 and 16 dimensions, those of validation 8 "
+            r"and 8\. Embed both with the same model\."
+        )
+        with pytest.raises(InvalidVectorsError, match=message):
+            fit(LinearAdapter(DIM), rotated(), rotated(dim=8), OPTIONS)
+
+    def test_passages_of_another_dimension(self):
+        with pytest.raises(InvalidVectorsError, match=r"16 and 16 dimensions, .* 16 and 12"):
+            fit(LinearAdapter(DIM), rotated(), rotated(passage_dim=12), OPTIONS)
+
+    def test_validation_compared_in_another_way(self):
+        message = r"Training compares vectors by 'cosine', validation by 'euclidean'\."
+        with pytest.raises(InvalidVectorsError, match=message):
+            fit(LinearAdapter(DIM), rotated(), rotated(similarity="euclidean"), OPTIONS)
