@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.registry import ADAPTERS, CUSTOM, DEFAULT_ADAPTER, kind_of
+from llama_index_adapters.adapters.registry import (
+    ADAPTERS,
+    CUSTOM,
+    DEFAULT_ADAPTER,
+    IDENTITY,
+    kind_of,
+)
 from llama_index_adapters.dataset.qa_dataset import as_dataset, with_shared_relevance
 from llama_index_adapters.embedding import AdapterEmbeddingModel
 from llama_index_adapters.errors import (
@@ -27,6 +34,7 @@ from llama_index_adapters.evaluation.comparison import Comparison, compare_queri
 from llama_index_adapters.persistence import (
     AdapterMetadata,
     load_adapter,
+    load_saved,
     require_own_directory,
     save_adapter,
 )
@@ -126,8 +134,9 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         store: path of the store of vectors; the user's cache directory when left out.
         show_progress: show progress bars.
         **train_kwargs: any other :class:`~llama_index_adapters.training.options.TrainingOptions`
-            (``learning_rate``, ``weight_decay``, ``patience``, …), and those of LlamaIndex's
-            ``train_model``.
+            (``learning_rate``, ``weight_decay``, ``patience``, …), among them LlamaIndex's
+            ``steps_per_epoch``, ``optimizer_class``, ``optimizer_params`` and
+            ``max_grad_norm``; its ``show_progress_bar`` is understood too.
 
     Raises:
         UnknownOptionError: for an option that does not exist, with the closest that does.
@@ -165,18 +174,25 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         **train_kwargs: Any,
     ) -> None:
         self.embed_model = embed_model
-        self.dataset = _checked(dataset, embed_model, "dataset")
+        self.dataset = _checked(dataset, embed_model, "dataset", similarity)
         self.val_dataset = None
         if val_dataset is not None:
-            self.val_dataset = _checked(val_dataset, embed_model, "val_dataset")
+            self.val_dataset = _checked(val_dataset, embed_model, "val_dataset", similarity)
         if adapter not in ADAPTERS:
             raise InvalidOptionError(
                 f"adapter is {adapter!r}; use one of {', '.join(ADAPTERS)}."
                 + closest_name(adapter, ADAPTERS)
             )
-        if checkpoint_save_steps < 1:
+        if rank is not None and (adapter != "low-rank" or adapter_model is not None):
             raise InvalidOptionError(
-                f"checkpoint_save_steps is {checkpoint_save_steps}; give a whole number from 1 on."
+                f"rank is {rank}, but only adapter='low-rank' has one. Leave rank out."
+            )
+        if adapter_model is not None:
+            _require_adapter(adapter_model)
+        if type(checkpoint_save_steps) is not int or checkpoint_save_steps < 1:
+            raise InvalidOptionError(
+                f"checkpoint_save_steps is {checkpoint_save_steps!r}; give a whole number from 1 "
+                "on."
             )
         self.adapter_model = adapter_model
         self.adapter = adapter
@@ -195,10 +211,14 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self._options = TrainingOptions(
             batch_size=batch_size, epochs=epochs, device=device, seed=seed
         )
-        self._options, self._show_progress = self._with(train_kwargs)
+        own = set(inspect.signature(EmbeddingAdapterFinetuneEngine).parameters) - {"train_kwargs"}
+        self._options, self._show_progress = self._with(train_kwargs, own)
         require_own_directory(self._output_path)
+        if self._checkpoint_path is not None:
+            _require_apart(self._checkpoint_path, self._output_path)
         self._result: FinetuneResult | None = None
         self._trained: BaseAdapter | None = None
+        self._fingerprint: str | None = None
 
     @classmethod
     def from_model_path(
@@ -211,6 +231,9 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
     ) -> EmbeddingAdapterFinetuneEngine:
         """Continue from a saved adapter of any kind, LlamaIndex's directories included.
 
+        A directory that holds the identity, because nothing had beaten the base model, is
+        continued by an adapter of the family asked for: each of them starts there.
+
         Args:
             dataset: questions to train on.
             embed_model: the model the adapter was trained on.
@@ -222,7 +245,9 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             MissingFileError: when there is no adapter.
             InvalidAdapterError: when it cannot be used.
         """
-        adapter = load_adapter(model_path, model_cls)
+        adapter: BaseAdapter | None = load_adapter(model_path, model_cls)
+        if adapter is not None and _kind(adapter) == "identity":
+            adapter = None
         return cls(dataset, embed_model, adapter_model=adapter, **kwargs)
 
     def finetune(self, **train_kwargs: Any) -> FinetuneResult:
@@ -239,8 +264,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             TrainingError: when the loss is no longer a number.
         """
         from llama_index_adapters.training.fit import fit
+        from llama_index_adapters.training.loop import torch_device
 
         options, show_progress = self._with(train_kwargs)
+        torch_device(options.device)  # a wrong one is found before anything is embedded
         train, texts, seconds = self._vectors(self.dataset, show_progress, shared=True)
         validation = None
         if self.val_dataset is not None:
@@ -303,7 +330,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             **model_kwargs: options of :class:`~llama_index_adapters.AdapterEmbeddingModel`.
 
         Raises:
-            NotTrainedError: before :meth:`finetune`, or without a base model.
+            NotTrainedError: before :meth:`finetune`, without a base model, or when something
+                else has replaced the saved adapter.
         """
         if self._trained is None:
             raise NotTrainedError(
@@ -315,14 +343,22 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 "The engine was given vectors and no embed_model. Use "
                 f"AdapterEmbeddingModel(base_embed_model, {str(self._output_path)!r})."
             )
-        if _kind(self._trained) == CUSTOM:
-            model_kwargs.setdefault("adapter_cls", type(self._trained))
+        model_kwargs.setdefault("adapter_cls", _own_class(self._trained))
+        saved = load_saved(self._output_path, model_kwargs["adapter_cls"])
+        if saved.fingerprint != self._fingerprint:
+            raise NotTrainedError(
+                f"{self._output_path} no longer holds the adapter that this engine trained; "
+                "another run has replaced it. Call finetune() again, and give every engine a "
+                "model_output_path of its own."
+            )
         return AdapterEmbeddingModel(self.embed_model, self._output_path, **model_kwargs)
 
-    def _with(self, train_kwargs: Mapping[str, Any]) -> tuple[TrainingOptions, bool]:
+    def _with(
+        self, train_kwargs: Mapping[str, Any], own: Collection[str] = ()
+    ) -> tuple[TrainingOptions, bool]:
         changes = dict(train_kwargs)
         show_progress = bool(changes.pop(_SHOW_PROGRESS_BAR, self._show_progress))
-        return self._options.updated(changes), show_progress
+        return self._options.updated(changes, beside={*own, _SHOW_PROGRESS_BAR}), show_progress
 
     def _vectors(
         self, data: object, show_progress: bool, *, shared: bool = False
@@ -388,15 +424,48 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             metrics={name: values for name, values in metrics.items() if values is not None},
         )
         save_adapter(self._output_path, adapter, metadata=metadata, unit_input=adapter.unit_input)
+        self._fingerprint = load_saved(self._output_path, _own_class(adapter)).fingerprint
 
 
 def _kind(adapter: BaseAdapter) -> str:
     return kind_of(type(adapter))
 
 
-def _checked(data: object, embed_model: BaseEmbedding | None, name: str) -> object:
+def _own_class(adapter: BaseAdapter) -> type[BaseAdapter] | None:
+    """Return the class of a user's own adapter, None for a built-in one."""
+    return type(adapter) if _kind(adapter) == CUSTOM else None
+
+
+def _require_adapter(adapter_model: object) -> None:
+    from llama_index_adapters.adapters.base import BaseAdapter
+
+    if not isinstance(adapter_model, BaseAdapter):
+        raise InvalidOptionError(
+            f"adapter_model is a {type(adapter_model).__name__}; give an instance of a subclass of "
+            "llama_index_adapters.BaseAdapter."
+        )
+
+
+def _require_apart(checkpoints: Path, output: Path) -> None:
+    """Refuse checkpoints in a directory that saving the adapter would replace."""
+    if checkpoints.resolve().is_relative_to(output.resolve()):
+        raise InvalidOptionError(
+            f"model_checkpoint_path {checkpoints} lies in model_output_path {output}, which is "
+            "replaced when the adapter is saved. Give checkpoints a directory of their own."
+        )
+
+
+def _checked(
+    data: object, embed_model: BaseEmbedding | None, name: str, similarity: Similarity
+) -> object:
     """Refuse data that cannot be used before anything is paid for."""
     if isinstance(data, VectorDataset):
+        # Cosine may only be the default.
+        if similarity not in ("cosine", data.similarity):
+            raise InvalidOptionError(
+                f"similarity is {similarity!r}, but {name} holds vectors to compare by "
+                f"{data.similarity!r}. Build the VectorDataset with the one that is right."
+            )
         return data
     questions = as_dataset(data)
     if embed_model is None:

@@ -22,16 +22,21 @@ DEFAULTS = TrainingOptions()
         ("learning_rat", "Did you mean 'learning_rate'?"),
         ("batchsize", "Did you mean 'batch_size'?"),
         ("warmup_steps", "Did you mean 'warmup'?"),
-        ("zzz", "The options are epochs"),
+        ("zzz", "The options of training are epochs"),
     ],
 )
 def test_an_unknown_name(name, closest):
     with pytest.raises(UnknownOptionError) as caught:
         DEFAULTS.updated({name: 1})
-    assert str(caught.value).startswith(f"Unknown training option {name!r}.")
+    assert str(caught.value).startswith(f"Unknown option {name!r}.")
     assert closest in str(caught.value)
     assert "epochs, batch_size, learning_rate" in str(caught.value)
     assert isinstance(caught.value, TypeError)
+
+
+def test_a_name_close_to_one_that_is_not_about_training():
+    with pytest.raises(UnknownOptionError, match=r"Did you mean 'val_dataset'\? The options of"):
+        DEFAULTS.updated({"val_datset": 1}, beside=["dataset", "val_dataset"])
 
 
 def test_what_is_changed_and_what_is_not():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,11 +89,15 @@ class TrainingOptions:
         if not fits:
             raise InvalidOptionError(f"{name} is {getattr(self, name)!r}; give {expected}.")
 
-    def updated(self, changes: Mapping[str, Any]) -> TrainingOptions:
+    def updated(self, changes: Mapping[str, Any], *, beside: Iterable[str] = ()) -> TrainingOptions:
         """Return options with some of them changed, by name.
 
         The names of LlamaIndex's ``train_model`` are understood too: the ``lr`` of
         ``optimizer_params`` becomes the learning rate.
+
+        Args:
+            changes: new values by name.
+            beside: names that are not about training, which a wrong name may be closest to.
 
         Raises:
             UnknownOptionError: for a name that does not exist, with the closest that does.
@@ -103,8 +107,8 @@ class TrainingOptions:
         for name in changes:
             if name not in known:
                 raise UnknownOptionError(
-                    f"Unknown training option {name!r}.{closest_name(name, known)} "
-                    f"The options are {', '.join(known)}."
+                    f"Unknown option {name!r}.{closest_name(name, [*known, *beside])} "
+                    f"The options of training are {', '.join(known)}."
                 )
         changes = dict(changes)
         parameters = changes.get("optimizer_params")
