@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.registry import (
-    ADAPTERS,
-    CUSTOM,
-    DEFAULT_ADAPTER,
-    IDENTITY,
-    kind_of,
-)
+from llama_index_adapters.adapters.registry import ADAPTERS, CUSTOM, DEFAULT_ADAPTER, kind_of
 from llama_index_adapters.dataset.qa_dataset import as_dataset, with_shared_relevance
 from llama_index_adapters.embedding import AdapterEmbeddingModel
 from llama_index_adapters.errors import (
@@ -245,10 +239,9 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             MissingFileError: when there is no adapter.
             InvalidAdapterError: when it cannot be used.
         """
-        adapter: BaseAdapter | None = load_adapter(model_path, model_cls)
-        if adapter is not None and _kind(adapter) == "identity":
-            adapter = None
-        return cls(dataset, embed_model, adapter_model=adapter, **kwargs)
+        adapter = load_adapter(model_path, model_cls)
+        start = None if _kind(adapter) == "identity" else adapter
+        return cls(dataset, embed_model, adapter_model=start, **kwargs)
 
     def finetune(self, **train_kwargs: Any) -> FinetuneResult:
         """Embed what is missing, train, judge, save.
@@ -423,8 +416,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             },
             metrics={name: values for name, values in metrics.items() if values is not None},
         )
-        save_adapter(self._output_path, adapter, metadata=metadata, unit_input=adapter.unit_input)
-        self._fingerprint = load_saved(self._output_path, _own_class(adapter)).fingerprint
+        self._fingerprint = save_adapter(self._output_path, adapter, metadata=metadata)
 
 
 def _kind(adapter: BaseAdapter) -> str:

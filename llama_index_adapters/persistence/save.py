@@ -47,7 +47,7 @@ def save_adapter(
     *,
     metadata: AdapterMetadata | None = None,
     unit_input: bool | None = None,
-) -> None:
+) -> str:
     """Write an adapter's directory, whole or not at all.
 
     The same adapter and metadata give the same bytes. An adapter that is already there is
@@ -59,6 +59,9 @@ def save_adapter(
         metadata: what is known about it beside its weights.
         unit_input: whether the adapter expects queries of unit length; what the adapter itself
             says when left out.
+
+    Returns:
+        The fingerprint of what was written, as reading it gives it again.
 
     Raises:
         InvalidAdapterError: when its arrays hold NaN or infinity, or its config or metadata
@@ -114,6 +117,7 @@ def save_adapter(
         raise UnwritableFileError(
             f"The adapter could not be written to {path} ({error}); what was there is as it was."
         ) from error
+    return config.fingerprint
 
 
 def require_own_directory(path: str | PathLike[str]) -> None:
