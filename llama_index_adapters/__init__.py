@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         EmbeddingAdapterFinetuneEngine,
     )
     from llama_index_adapters.errors import AdaptersError
+    from llama_index_adapters.evaluation.evaluate import evaluate
     from llama_index_adapters.relevance import Relevance
     from llama_index_adapters.vectors.local import local_embedding
     from llama_index_adapters.vectors.vector_dataset import VectorDataset
@@ -46,6 +47,7 @@ _HOMES = {
     "TwoLayerNN": "adapters.two_layer",
     "VectorDataset": "vectors.vector_dataset",
     "agenerate_qa_embedding_pairs": "dataset.generate",
+    "evaluate": "evaluation.evaluate",
     "generate_qa_embedding_pairs": "dataset.generate",
     "local_embedding": "vectors.local",
     "split_by_passage": "dataset.split",
@@ -67,6 +69,7 @@ __all__ = [
     "TwoLayerNN",
     "VectorDataset",
     "agenerate_qa_embedding_pairs",
+    "evaluate",
     "generate_qa_embedding_pairs",
     "local_embedding",
     "split_by_passage",

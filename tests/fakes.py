@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.llms import CompletionResponse, CompletionResponseGen, CustomLLM, LLMMetadata
+
+from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
 
 
 class CountingEmbedding(BaseEmbedding):
@@ -173,3 +177,34 @@ class ScriptedLLM(CustomLLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
         raise AssertionError("nothing streams here")
+
+
+class WordsEmbedding(CountingEmbedding):
+    """A text's vector is the sum of one fixed random vector for each of its words."""
+
+    model_name: str = "words"
+    dimension: int = 64
+
+    def vector(self, text: str) -> list[float]:
+        words = re.findall(r"\w+", text.lower()) or [text]
+        return np.sum([_word_vector(word, self.dimension) for word in words], axis=0).tolist()
+
+
+@cache
+def _word_vector(word: str, dimension: int) -> Any:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+    return np.random.default_rng(seed).standard_normal(dimension)
+
+
+def synonym_questions(size: int = 12) -> EmbeddingQAFinetuneDataset:
+    """Questions that say everything in other words than their passages, ``size ** 2`` of them.
+
+    With :class:`WordsEmbedding` the base model is blind, and an adapter can learn the
+    synonyms, also for pairs of words that it has not seen together.
+    """
+    pairs = [(i, j) for i in range(size) for j in range(size)]
+    return EmbeddingQAFinetuneDataset(
+        queries={f"q{i}.{j}": f"tint{i} beast{j}" for i, j in pairs},
+        corpus={f"p{i}.{j}": f"colour{i} animal{j}" for i, j in pairs},
+        relevant_docs={f"q{i}.{j}": [f"p{i}.{j}"] for i, j in pairs},
+    )

@@ -1,0 +1,94 @@
+"""A saved adapter against its base model, on questions with known answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
+from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from llama_index_adapters.embedding import AdapterEmbeddingModel
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What evaluating gave.
+
+    Attributes:
+        comparison: base and adapted on the same questions and the same vectors.
+        texts_embedded: how many texts the base model was asked for; the rest were stored.
+        seconds: wall-clock seconds of ``embed`` and ``evaluate``.
+    """
+
+    comparison: Comparison
+    texts_embedded: int
+    seconds: Mapping[str, float]
+
+    def __str__(self) -> str:
+        """Return the comparison as a table."""
+        return str(self.comparison)
+
+
+def evaluate(
+    embed_model: AdapterEmbeddingModel,
+    dataset: object,
+    *,
+    store: EmbeddingStore | Path | str | None = None,
+    similarity: Similarity = "cosine",
+    seed: int = 0,
+    show_progress: bool = True,
+) -> Evaluation:
+    """Compare an adapted embedding model with its base model on a question set.
+
+    Each text is embedded once, by the base model; the adapted queries are made of those same
+    vectors. The question set is taken as it is: a question that occurs twice counts twice.
+
+    Args:
+        embed_model: the adapted model.
+        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``. Every question
+            ranks the whole corpus.
+        store: an open store of vectors, or the path of one; by default the one in the user's
+            cache directory.
+        similarity: how your vector store compares vectors.
+        seed: the same seed gives the same intervals.
+        show_progress: show a progress bar while the model works.
+
+    Returns:
+        The metrics at 10 of base and adapted, with the gain's interval.
+
+    Raises:
+        InvalidOptionError: for a model without an adapter, or a value that cannot be used.
+        InvalidDatasetError: when the parts of the dataset do not fit together.
+        EmbeddingError: when the base model fails; what it gave before is stored.
+        ModelMismatchError: when its vectors have another dimension than the adapter takes.
+
+    Example:
+        >>> embed_model = AdapterEmbeddingModel(OpenAIEmbedding(), "adapter")
+        >>> print(evaluate(embed_model, test))
+    """
+    # By its methods: the embedding model is built on top of this package, not below it.
+    if not hasattr(embed_model, "transform_queries"):
+        raise InvalidOptionError(
+            f"embed_model is a {type(embed_model).__name__}, which has no adapter. Give what "
+            "engine.get_finetuned_model() returns, or AdapterEmbeddingModel(base_model, path)."
+        )
+    embedded = embed_dataset(
+        dataset,
+        embed_model.base_embed_model,
+        store,
+        similarity=similarity,
+        show_progress=show_progress,
+    )
+    started = time.perf_counter()
+    adapted = embed_model.transform_queries(embedded.data.queries)
+    comparison = compare_queries(embedded.data, adapted, seed=seed)
+    seconds = {"embed": embedded.seconds, "evaluate": time.perf_counter() - started}
+    return Evaluation(comparison, embedded.texts_embedded, seconds)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import llama_index_adapters
+from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset, evaluate
+from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError, ModelMismatchError
+from llama_index_adapters.evaluation.comparison import compare_queries
+from llama_index_adapters.evaluation.result_file import STAGES, result_record
+from llama_index_adapters.persistence import save_adapter
+from llama_index_adapters.vectors.embed import embed_dataset
+from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
+
+QUESTIONS = synonym_questions(5)
+
+
+def adapted_model(path, base, *, seed=0):
+    """A random linear map: good or bad, but not the identity."""
+    import torch
+
+    adapter = LinearAdapter(base.dimension, base.dimension, True)
+    torch.manual_seed(seed)
+    for parameter in adapter.parameters():
+        torch.nn.init.normal_(parameter)
+    save_adapter(path, adapter)
+    return AdapterEmbeddingModel(base, path)
+
+
+def test_base_and_adapted_are_those_of_the_same_vectors(tmp_path):
+    base = WordsEmbedding()
+    model = adapted_model(tmp_path / "adapter", base)
+    store = tmp_path / "store.sqlite3"
+
+    result = evaluate(model, QUESTIONS, store=store, similarity="dot_product", show_progress=False)
+
+    data = embed_dataset(QUESTIONS, WordsEmbedding(), store, similarity="dot_product").data
+    one_by_one = np.array([model.get_query_embedding(q) for q in QUESTIONS.queries.values()])
+    expected = compare_queries(data, one_by_one)
+    assert result.comparison.base == expected.base
+    assert result.comparison.adapted == pytest.approx(expected.adapted)
+    assert result.comparison.adapted != result.comparison.base
+    assert str(result) == str(result.comparison)
+
+
+def test_every_text_is_embedded_once_and_never_again(tmp_path):
+    base = CountingEmbedding()
+    model = adapted_model(tmp_path / "adapter", base)
+    store = tmp_path / "store.sqlite3"
+
+    first = evaluate(model, QUESTIONS, store=store, show_progress=False)
+    asked = len(base.texts)
+    second = evaluate(model, QUESTIONS, store=store, show_progress=False)
+
+    assert first.texts_embedded == asked >= 50
+    assert (second.texts_embedded, len(base.texts)) == (0, asked)
+    assert second.comparison.to_dict() == first.comparison.to_dict()
+    assert set(first.seconds) == {"embed", "evaluate"}
+
+
+def test_a_question_that_occurs_twice_counts_twice(tmp_path):
+    repeated = EmbeddingQAFinetuneDataset(
+        queries={"a": "tint0 beast0", "b": "tint0 beast0", "c": "colour1 animal1"},
+        corpus=QUESTIONS.corpus,
+        relevant_docs={"a": ["p0.0"], "b": ["p4.4"], "c": ["p1.1"]},
+    )
+    model = adapted_model(tmp_path / "adapter", WordsEmbedding())
+    result = evaluate(model, repeated, store=tmp_path / "store.sqlite3", show_progress=False)
+    comparison = result.comparison
+    assert comparison.wins + comparison.losses + comparison.ties == 3
+
+
+def test_an_identity_changes_nothing(tmp_path):
+    save_adapter(tmp_path / "adapter", IdentityAdapter(64))
+    model = AdapterEmbeddingModel(WordsEmbedding(), tmp_path / "adapter")
+    result = evaluate(model, QUESTIONS, store=tmp_path / "store.sqlite3", show_progress=False)
+    assert result.comparison.adapted == result.comparison.base
+    assert result.comparison.ties == len(QUESTIONS.queries)
+
+
+def test_the_seed_draws_the_intervals(tmp_path):
+    model = adapted_model(tmp_path / "adapter", WordsEmbedding())
+    words_of_passages = {
+        "queries": {query: f"{text} colour{query[1]}" for query, text in QUESTIONS.queries.items()},
+        "corpus": QUESTIONS.corpus,
+        "relevant_docs": QUESTIONS.relevant_docs,
+    }
+
+    def gains(seed):
+        result = evaluate(
+            model,
+            words_of_passages,
+            store=tmp_path / "store.sqlite3",
+            seed=seed,
+            show_progress=False,
+        )
+        return result.comparison.gains
+
+    assert gains(1) == gains(1)
+    assert gains(1) != gains(2)
+
+
+def test_a_model_without_an_adapter_is_refused():
+    with pytest.raises(InvalidOptionError, match="WordsEmbedding, which has no adapter"):
+        evaluate(WordsEmbedding(), QUESTIONS)
+
+
+def test_an_adapter_for_other_dimensions_is_refused(tmp_path):
+    save_adapter(tmp_path / "adapter", LinearAdapter(32, 32))
+    model = AdapterEmbeddingModel(WordsEmbedding(), tmp_path / "adapter")
+    with pytest.raises(ModelMismatchError, match="takes query vectors of 32 dimensions"):
+        evaluate(model, QUESTIONS, store=tmp_path / "store.sqlite3", show_progress=False)
+
+
+def test_what_is_no_question_set_is_refused(tmp_path):
+    model = adapted_model(tmp_path / "adapter", WordsEmbedding())
+    with pytest.raises(InvalidDatasetError, match="without queries, corpus, relevant_docs"):
+        evaluate(model, object(), store=tmp_path / "store.sqlite3")
+
+
+def test_the_record_has_every_stage_and_the_means(tmp_path):
+    model = adapted_model(tmp_path / "adapter", WordsEmbedding())
+    result = evaluate(model, QUESTIONS, store=tmp_path / "store.sqlite3", show_progress=False)
+    record = result_record(
+        result.comparison,
+        measured_on="test",
+        adapter="linear",
+        path=tmp_path / "adapter",
+        embed_model="words",
+        seconds=result.seconds,
+        texts_embedded=result.texts_embedded,
+    )
+    assert record["base"] == result.comparison.base
+    assert record["adapted"] == result.comparison.adapted
+    assert tuple(record["seconds"]) == STAGES == ("embed", "train", "evaluate")
+    assert record["seconds"]["train"] == 0
+    assert record["gains"]["ndcg@10"]["low"] <= record["gains"]["ndcg@10"]["high"]
+    assert (record["measured_on"], record["path"]) == ("test", str(tmp_path / "adapter"))
+
+
+def test_it_is_a_name_of_the_package():
+    assert llama_index_adapters.evaluate is evaluate
+    assert "evaluate" in llama_index_adapters.__all__
