@@ -1,0 +1,93 @@
+"""``llama-index-adapters evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from llama_index_adapters.cli import models
+from llama_index_adapters.cli.options import (
+    JsonOption,
+    SeedOption,
+    SimilarityOption,
+    StoreOption,
+)
+from llama_index_adapters.cli.output import console, counted, shows_progress, took
+from llama_index_adapters.ranking import Similarity
+
+HELP = """Measure a saved adapter against its base model.
+
+TEST.json is a question set in LlamaIndex's JSON, as the command generate writes it. Each
+question ranks the whole corpus of the file, once as the base model has it and once adapted.
+Take questions that training has not seen.
+
+For example:
+
+\b
+  llama-index-adapters evaluate adapter test.json --json result.json
+"""
+
+
+def evaluate(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The adapter's directory.")],
+    test: Annotated[
+        Path, typer.Argument(metavar="TEST.json", help="Questions with known answers.")
+    ],
+    embed_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar=models.EMBED_MODELS,
+            help="The model the adapter was trained on.",
+            show_default="the one that DIR names",
+        ),
+    ] = None,
+    similarity: SimilarityOption = "cosine",
+    store: StoreOption = None,
+    seed: SeedOption = 0,
+    json: JsonOption = None,
+) -> None:
+    """Compare base and adapted on a question set."""
+    from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
+    from llama_index_adapters.persistence import load_saved
+
+    dataset = EmbeddingQAFinetuneDataset.from_json(test)
+    saved = load_saved(directory)
+    name = embed_model or models.name_of_base_model(saved.metadata.base_model)
+    base_model = models.open_embed_model(name)
+
+    from llama_index_adapters.embedding import AdapterEmbeddingModel
+    from llama_index_adapters.evaluation.evaluate import evaluate as evaluated
+    from llama_index_adapters.evaluation.result_file import result_record, write_result
+    from llama_index_adapters.vectors.identity import model_label
+
+    measured = evaluated(
+        AdapterEmbeddingModel(base_model, directory),
+        dataset,
+        store=store,
+        similarity=cast(Similarity, similarity),
+        seed=seed,
+        show_progress=shows_progress(),
+    )
+    if json is not None:
+        record = result_record(
+            measured.comparison,
+            measured_on="test",
+            adapter=saved.kind,
+            path=directory,
+            embed_model=model_label(base_model),
+            seconds=measured.seconds,
+            texts_embedded=measured.texts_embedded,
+        )
+        write_result(json, record)
+    out = console()
+    out.print(
+        f"Embedded {counted(measured.texts_embedded, 'text')} in "
+        f"{took(measured.seconds['embed'])} with {model_label(base_model)}\n\n"
+        f"Base and adapted ({saved.kind}) on the questions of {test}:",
+        soft_wrap=True,
+    )
+    out.print(measured.comparison.table())
+    if json is not None:
+        out.print(f"These figures written to {json}.", soft_wrap=True)

@@ -1,0 +1,192 @@
+"""``llama-index-adapters finetune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from llama_index_adapters.adapters.registry import ADAPTERS, DEFAULT_ADAPTER
+from llama_index_adapters.cli import models
+from llama_index_adapters.cli.options import (
+    DirectoryOutput,
+    JsonOption,
+    SeedOption,
+    SimilarityOption,
+    StoreOption,
+    one_of,
+)
+from llama_index_adapters.cli.output import console, counted, show_use, shows_progress, took
+from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.training.options import TrainingOptions
+
+HELP = """Train an adapter on questions with known answers.
+
+Every file is a question set in LlamaIndex's JSON, as the command generate writes it:
+
+\b
+  {"queries":       {"q1": "How long is the warranty?"},
+   "corpus":        {"n1": "The warranty lasts two years."},
+   "relevant_docs": {"q1": ["n1"]}}
+
+The figures are those of TEST.json when there is one, else of the questions to validate with.
+Those also decide when training stops, so they flatter it a little.
+
+For example:
+
+\b
+  llama-index-adapters finetune train.json --embed-model local -o adapter
+
+\b
+  llama-index-adapters finetune train.json --val val.json --test test.json \\
+      --embed-model openai:text-embedding-3-small -o adapter
+"""
+
+
+def finetune(
+    train: Annotated[Path, typer.Argument(metavar="TRAIN.json", help="Questions to learn from.")],
+    embed_model: Annotated[
+        str,
+        typer.Option(metavar=models.EMBED_MODELS, help="The model your index was built with."),
+    ],
+    output: DirectoryOutput,
+    val: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="VAL.json",
+            help="Questions to validate with.",
+            show_default="a fifth of TRAIN.json",
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TEST.json",
+            help="Questions to measure the result on. Training never sees them.",
+        ),
+    ] = None,
+    json: JsonOption = None,
+    adapter: Annotated[
+        str,
+        typer.Option(metavar="|".join(ADAPTERS), callback=one_of(ADAPTERS), help="What to learn."),
+    ] = DEFAULT_ADAPTER,
+    similarity: SimilarityOption = "cosine",
+    store: StoreOption = None,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Passes over the questions, at most; training stops when validation no longer "
+            "gains.",
+        ),
+    ] = TrainingOptions.epochs,
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Questions per step.")
+    ] = TrainingOptions.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option(metavar="X", help="The peak of the learning rate.")
+    ] = TrainingOptions.learning_rate,
+    bias: Annotated[
+        bool | None,
+        typer.Option(
+            "--bias/--no-bias", help="Learn a bias too.", show_default="as the adapter does"
+        ),
+    ] = None,
+    seed: SeedOption = TrainingOptions.seed,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A torch device, such as cpu or cuda.",
+            show_default="the best there is",
+        ),
+    ] = TrainingOptions.device,
+) -> None:
+    """Finetune, measure, and show how to use the result."""
+    from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
+
+    train_set = EmbeddingQAFinetuneDataset.from_json(train)
+    val_set = None if val is None else EmbeddingQAFinetuneDataset.from_json(val)
+    test_set = None if test is None else EmbeddingQAFinetuneDataset.from_json(test)
+    base_model = models.open_embed_model(embed_model)
+
+    from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
+    from llama_index_adapters.evaluation.evaluate import evaluate
+    from llama_index_adapters.evaluation.result_file import (
+        MeasuredOn,
+        result_record,
+        write_result,
+    )
+    from llama_index_adapters.training.loop import torch_device
+    from llama_index_adapters.vectors.identity import model_label
+
+    torch_device(device)  # refused before anything is embedded
+    compared_by, progress = cast(Similarity, similarity), shows_progress()
+    engine = EmbeddingAdapterFinetuneEngine(
+        train_set,
+        base_model,
+        val_dataset=val_set,
+        model_output_path=output,
+        adapter=adapter,
+        similarity=compared_by,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        bias=bias,
+        seed=seed,
+        device=device,
+        store=store,
+        show_progress=progress,
+    )
+    out = console()
+    out.print(
+        f"Training on {counted(len(train_set.queries), 'question')} about "
+        f"{counted(len(train_set.corpus), 'passage')}, with {model_label(base_model)}",
+        soft_wrap=True,
+    )
+    finetuned = engine.finetune()
+    comparison, texts, seconds = finetuned.comparison, finetuned.texts_embedded, finetuned.seconds
+    measured_on: MeasuredOn = "validation"
+    if test_set is not None:
+        tested = evaluate(
+            engine.get_finetuned_model(),
+            test_set,
+            store=store,
+            similarity=compared_by,
+            seed=seed,
+            show_progress=progress,
+        )
+        comparison, measured_on = tested.comparison, "test"
+        texts += tested.texts_embedded
+        seconds = {stage: seconds[stage] + tested.seconds.get(stage, 0.0) for stage in seconds}
+    assert comparison is not None  # the texts of one model have vectors of one dimension
+    if json is not None:
+        record = result_record(
+            comparison,
+            measured_on=measured_on,
+            adapter=finetuned.adapter,
+            path=output,
+            embed_model=model_label(base_model),
+            seconds=seconds,
+            texts_embedded=texts,
+        )
+        write_result(json, record)
+
+    source = test or val or f"held out of {train}"
+    out.print(
+        f"Embedded {counted(texts, 'text')} in {took(seconds['embed'])}, "
+        f"trained in {took(seconds['train'])}\n\n"
+        f"Base and adapted on the {measured_on} questions ({source}):",
+        soft_wrap=True,
+    )
+    out.print(comparison.table())
+    if finetuned.adapter == "identity":
+        out.print(
+            "Training gained nothing on the validation questions, so the adapter is the "
+            "identity: it leaves questions as they are.\n"
+        )
+    written = "" if json is None else f", these figures to {json}"
+    out.print(f"Adapter ({finetuned.adapter}) written to {output}{written}.\n", soft_wrap=True)
+    show_use(out, output, embed_model)

@@ -1,0 +1,75 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llama_index_adapters.errors import InvalidFileError, closest_name
+from llama_index_adapters.ranking import SIMILARITIES
+
+
+def one_of(values: Sequence[str]) -> Callable[[str], str]:
+    """Return a check that an option is one of some words."""
+
+    def check(value: str) -> str:
+        if value not in values:
+            raise typer.BadParameter(
+                f"{value!r} is not one of {', '.join(values)}.{closest_name(value, values)}"
+            )
+        return value
+
+    return check
+
+
+def _file_to_write(path: Path | None) -> Path | None:
+    """Refuse a folder before anything is paid for."""
+    if path is not None and path.is_dir():
+        raise InvalidFileError(f"{path} is a folder; expected the name of a file to write.")
+    return path
+
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Where vectors are kept, so that a text is embedded once.",
+        show_default="in the user's cache directory",
+    ),
+]
+SimilarityOption = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(SIMILARITIES),
+        callback=one_of(SIMILARITIES),
+        help="How your vector store compares vectors.",
+    ),
+]
+JsonOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RESULT.json",
+        callback=_file_to_write,
+        help="Also write the figures here: base, adapted, adapter, seconds, texts_embedded "
+        "and more.",
+    ),
+]
+QuestionSetOutput = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="SET.json",
+        callback=_file_to_write,
+        help="The question set to write.",
+    ),
+]
+DirectoryOutput = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Directory to write to.")
+]
+SeedOption = Annotated[
+    int, typer.Option(metavar="N", min=0, help="The same seed gives the same result.")
+]

@@ -1,0 +1,427 @@
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import llama_index_adapters
+from llama_index_adapters.adapters.registry import ADAPTERS
+from llama_index_adapters.cli import main, models
+from llama_index_adapters.cli.output import counted, took
+from llama_index_adapters.dataset.split import split_by_passage
+from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
+from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.ranking import SIMILARITIES
+from llama_index_adapters.vectors import local
+from tests.fakes import CountingEmbedding, ScriptedLLM, WordsEmbedding, synonym_questions
+
+COMMANDS = ("demo", "generate", "finetune", "evaluate")
+METRICS = {"hit_rate@10", "mrr@10", "ndcg@10", "recall@10"}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A working directory with question sets, without keys, and with a cache of its own."""
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_API_BASE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    parts = split_by_passage(synonym_questions(), (0.6, 0.2, 0.2))
+    for name, part in zip(("train", "val", "test"), parts, strict=True):
+        part.save_json(f"{name}.json")
+    return tmp_path
+
+
+@pytest.fixture
+def base(monkeypatch):
+    """The embedding model that every name opens."""
+    model = WordsEmbedding()
+    monkeypatch.setattr(models, "open_embed_model", lambda name: model)
+    return model
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; gives its status and what it wrote."""
+
+    def run_words(line, *more):
+        status = main([*line.split(), *more])
+        return status, *capsys.readouterr()
+
+    return run_words
+
+
+def finetune(words=""):
+    return f"finetune train.json --embed-model local -o adapter --store s.sqlite3 {words}"
+
+
+def only_line(errors):
+    lines = errors.splitlines()
+    assert len(lines) == 1, errors
+    assert lines[0].startswith("llama-index-adapters: ")
+    return lines[0]
+
+
+def refused(result):
+    """What a command says that stops at a wrong file or option."""
+    status, shown, errors = result
+    assert (status, shown) == (2, ""), errors
+    return only_line(errors)
+
+
+# Help
+
+
+@pytest.mark.parametrize("words", ["", "--help", *(f"{name} --help" for name in COMMANDS)])
+def test_help_teaches_in_80_columns(run, words):
+    status, shown, errors = run(words)
+    assert (status, errors) == (0, "")
+    assert "Usage: llama-index-adapters" in shown
+    assert "\n    llama-index-adapters " in shown  # an example to copy, in a line of its own
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_help_lists_every_command(run):
+    shown = run("--help")[1]
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["generate", "finetune"])
+def test_help_shows_what_a_file_looks_like(run, command):
+    shown = run(f"{command} --help")[1]
+    assert '    {"queries":       {"q1": "How long is the warranty?"},\n' in shown
+    assert "LlamaIndex's JSON" in shown
+
+
+def test_help_of_finetune_lists_choices_and_the_engine_s_defaults(run):
+    shown = run("finetune --help")[1]
+    assert "|".join(ADAPTERS) in shown
+    assert "|".join(SIMILARITIES) in shown
+    parameters = inspect.signature(EmbeddingAdapterFinetuneEngine.__init__).parameters
+    options = " ".join(shown.split())
+    for name in ("adapter", "similarity", "epochs", "batch_size", "seed"):
+        described = options.partition(f"--{name.replace('_', '-')} ")[2].partition(" --")[0]
+        assert f"[default: {parameters[name].default}" in described
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from llama_index_adapters.cli import main\n"
+        "status = main(['finetune', '--help'])\n"
+        "heavy = {'torch', 'llama_index.core', 'transformers', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(status or ' '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_version(run):
+    assert run("--version")[:2] == (0, f"llama-index-adapters {llama_index_adapters.__version__}\n")
+
+
+# The whole way
+
+
+def test_finetune_then_evaluate(run, base):
+    status, shown, errors = run(finetune("--val val.json --test test.json --json out/result.json"))
+    assert (status, errors) == (0, "")
+    assert "test questions (test.json)" in shown
+    assert "95% interval" in shown
+    assert "Adapter (linear) written to adapter, these figures to out/result.json." in shown
+    assert "from llama_index_adapters import AdapterEmbeddingModel, local_embedding" in shown
+    assert 'embed_model = AdapterEmbeddingModel(local_embedding(), "adapter")' in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+    result = json.loads(Path("out/result.json").read_text())
+    assert set(result["base"]) & set(result["adapted"]) >= METRICS
+    assert result["adapted"]["ndcg@10"] > result["base"]["ndcg@10"] + 0.1
+    assert f"{result['adapted']['ndcg@10']:.4f}" in shown
+    assert (result["adapter"], result["measured_on"]) == ("linear", "test")
+    assert set(result["seconds"]) == {"embed", "train", "evaluate"}
+    assert result["texts_embedded"] == len(base.texts)
+
+    asked = len(base.texts)
+    again = "evaluate adapter test.json --embed-model local --store s.sqlite3 --json again.json"
+    status, shown, errors = run(again)
+    assert (status, errors) == (0, "")
+    evaluated = json.loads(Path("again.json").read_text())
+    for key in ("base", "adapted", "gains", "adapter", "embed_model"):
+        assert evaluated[key] == result[key]
+    assert (evaluated["texts_embedded"], len(base.texts)) == (0, asked)
+    assert f"{result['adapted']['ndcg@10']:.4f}" in shown
+
+
+def test_without_a_test_set_the_figures_are_of_validation(run, base):
+    assert run(finetune("--val val.json --json result.json"))[0] == 0
+    result = json.loads(Path("result.json").read_text())
+    assert result["measured_on"] == "validation"
+    status, shown, _ = run(finetune("--json result.json"))
+    assert status == 0
+    assert "validation questions (held out of train.json)" in shown
+
+
+def test_training_never_sees_the_test_questions(run, base, place):
+    weights = []
+    for words in ("", "--test test.json"):
+        assert run(finetune(words))[0] == 0
+        weights.append((place / "adapter" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_a_second_run_embeds_nothing(run, base):
+    assert run(finetune("--test test.json"))[0] == 0
+    asked = len(base.texts)
+    status, shown, _ = run(finetune("--test test.json"))
+    assert status == 0
+    assert "Embedded 0 texts" in shown
+    assert len(base.texts) == asked
+
+
+def test_options_reach_the_training(run, base, place):
+    words = "--adapter two-layer --epochs 3 --batch-size 9 --learning-rate 0.01 --seed 5"
+    assert run(finetune(words))[0] == 0
+    config = json.loads((place / "adapter" / "config.json").read_text())
+    assert config["kind"] == "two-layer"
+    chosen = {name: config["training"][name] for name in ("epochs", "batch_size", "seed")}
+    assert chosen == {"epochs": 3, "batch_size": 9, "seed": 5}
+    assert config["training"]["learning_rate"] == 0.01
+
+
+def test_without_a_gain_the_identity_is_named(run, monkeypatch):
+    monkeypatch.setattr(models, "open_embed_model", lambda name: CountingEmbedding())
+    status, shown, _ = run(finetune("--epochs 1 --learning-rate 1e-9"))
+    assert status == 0
+    assert "Training gained nothing" in shown
+    assert "Adapter (identity)" in shown
+
+
+def test_generate_then_finetune(run, monkeypatch, base, place):
+    (place / "docs").mkdir()
+    for number in range(12):
+        (place / "docs" / f"{number}.md").write_text(f"The colour of beast {number} is red.")
+    llm = ScriptedLLM(lambda prompt: "1. What colour is it?\n2. Which beast is this?")
+    monkeypatch.setattr(models, "open_llm", lambda name: llm)
+
+    status, shown, errors = run("generate docs -o set.json --workers 2")
+    assert (status, errors) == (0, "")
+    assert "12 passages; asking openai:gpt-5-mini for 2 questions about each" in shown
+    assert "24 questions about 12 passages written to set.json" in shown
+    assert "  llama-index-adapters finetune set.json --embed-model local -o adapter" in shown
+    content = json.loads((place / "set.json").read_text())
+    assert set(content) == {"queries", "corpus", "relevant_docs", "mode"}
+
+    assert run("generate docs -o set.json")[0] == 0
+    assert len(llm.prompts) == 12  # everything was there
+
+
+# What goes wrong
+
+
+def test_a_wrong_command_line(run):
+    assert "nonsense" in refused(run("nonsense"))
+    assert "TRAIN.json" in refused(run("finetune"))
+    assert "--embed-model" in refused(run("finetune train.json -o adapter"))
+    assert "--output" in refused(run("finetune train.json --embed-model local"))
+    assert "--epoch" in refused(run(finetune("--epoch 3")))
+    assert "--epochs" in refused(run(finetune("--epochs 0")))
+    assert "--epochs" in refused(run(finetune("--epochs many")))
+    assert "PATH" in refused(run("generate -o set.json"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--adapter liner", "'liner' is not one of linear, .* Did you mean 'linear'"),
+        ("--similarity cosin", "'cosin' is not one of .* Did you mean 'cosine'"),
+        ("--learning-rate 0", "learning_rate is 0.0"),
+        ("--device abacus", "device is 'abacus', which torch cannot use"),
+        ("--val none.json", "no file none.json"),
+        ("--test none.json", "no file none.json"),
+        ("--val .", ". is a directory"),
+        ("--json .", ". is a folder"),
+        ("--store nowhere/s.sqlite3", "The folder .*nowhere of the embedding store"),
+        ("--store train.json", "train.json is not a readable embedding store"),
+    ],
+)
+def test_a_wrong_option_of_finetune(run, base, words, said):
+    status, _, errors = run(finetune(words))
+    assert status == 2
+    line = only_line(errors)
+    assert pytest.raises(AssertionError, match=said).matches(AssertionError(line)), line
+    assert base.calls == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("not json", "wrong.json is not JSON"),
+        ("[1, 2]", "holds a JSON list"),
+        ('{"queries": {}}', "corpus"),
+        ('{"queries": {"q": "a"}, "corpus": {"p": "b"}, "relevant_docs": {"q": ["x"]}}', "'x'"),
+        ("\xff".encode("latin-1"), "not UTF-8"),
+    ],
+)
+def test_a_wrong_file(run, base, place, content, said):
+    content = content if isinstance(content, bytes) else content.encode()
+    (place / "wrong.json").write_bytes(content)
+    for line in (
+        "finetune wrong.json --embed-model local -o adapter",
+        finetune("--val wrong.json"),
+        finetune("--test wrong.json"),
+        "evaluate adapter wrong.json",
+    ):
+        assert said in refused(run(line))
+    assert base.calls == []
+
+
+def test_a_directory_that_holds_other_things_is_not_replaced(run, base, place):
+    (place / "adapter").mkdir()
+    (place / "adapter" / "thesis.txt").write_text("years of work")
+    assert "thesis.txt" in refused(run(finetune()))
+    assert base.calls == []
+
+
+def test_evaluate_without_an_adapter(run, base):
+    assert "nowhere is not there" in refused(run("evaluate nowhere test.json"))
+    assert "test.json is a file" in refused(run("evaluate test.json test.json"))
+
+
+def test_evaluate_with_another_base_model(run, base, monkeypatch):
+    assert run(finetune())[0] == 0
+    assert "words, cannot be opened" in refused(run("evaluate adapter test.json"))
+    monkeypatch.setattr(models, "open_embed_model", lambda name: CountingEmbedding())
+    line = refused(run("evaluate adapter test.json --embed-model local"))
+    assert "trained on 'words', but the base model is 'counting'" in line
+
+
+@pytest.mark.parametrize("name", ["locl", "openai", "openai:", "opnai:ada", "huggingface:", "x:y"])
+def test_a_wrong_name_of_an_embedding_model(run, name):
+    line = refused(run(f"finetune train.json -o adapter --embed-model {name}"))
+    assert f"--embed-model is {name!r}; expected local, openai:NAME" in line
+
+
+def test_a_name_that_openai_does_not_have(run, monkeypatch):
+    wrong = "finetune train.json -o adapter --embed-model openai:text-embedding-3-smal"
+    assert "Did you mean 'text-embedding-3-small'?" in refused(run(wrong))
+    monkeypatch.setenv("OPENAI_API_BASE", "http://localhost:1/v1")  # it may have any name
+    assert models.open_embed_model("openai:mine").model_name == "mine"
+
+
+def test_no_key_for_openai(run):
+    shown = run("finetune train.json -o adapter --embed-model openai:text-embedding-3-small")
+    assert shown[0] == 2
+    assert "needs OPENAI_API_KEY, which is not set. Run: export" in only_line(shown[2])
+    line = refused(run("generate train.json -o set.json"))
+    assert "--llm openai:gpt-5-mini needs OPENAI_API_KEY" in line
+
+
+def test_a_wrong_language_model(run, monkeypatch):
+    assert "expected openai:NAME" in refused(run("generate train.json -o s.json --llm claude"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    line = refused(run("generate train.json -o s.json --llm openai:gpt-5-minus"))
+    assert "'openai:gpt-5-minus', which LlamaIndex's OpenAI integration does not know" in line
+
+
+def test_generate_from_what_is_not_there(run, monkeypatch):
+    monkeypatch.setattr(models, "open_llm", lambda name: ScriptedLLM())
+    assert "no file or folder nowhere" in refused(run("generate nowhere -o set.json"))
+    assert ". is a folder; expected the name" in refused(run("generate train.json -o ."))
+
+
+def test_a_missing_extra_is_answered_with_the_command(run, monkeypatch):
+    pip = 'pip install "llama-index-adapters[local]"'
+    monkeypatch.setattr(local, "_is_installed", lambda module: False)
+    assert pip in refused(run(finetune()))
+    assert pip in refused(run("demo"))
+    monkeypatch.setitem(sys.modules, "llama_index.embeddings.huggingface", None)
+    line = refused(run("finetune train.json -o adapter --embed-model huggingface:BAAI/bge"))
+    assert "huggingface:BAAI/bge needs llama-index-embeddings-huggingface" in line
+    assert pip in line
+
+
+@pytest.mark.local_model
+def test_a_huggingface_model_that_is_not_there(run, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    line = refused(run("finetune train.json -o adapter --embed-model huggingface:./nowhere"))
+    assert "--embed-model huggingface:./nowhere cannot be loaded" in line
+
+
+def test_a_service_that_fails(run, monkeypatch):
+    def fail(texts, vectors):
+        raise RuntimeError("Error code: 401\n{'message': 'Incorrect API key provided'}")
+
+    model = CountingEmbedding(answer=fail)
+    monkeypatch.setattr(models, "open_embed_model", lambda name: model)
+    status, _, errors = run(finetune())
+    assert status == 2
+    assert "Incorrect API key provided" in only_line(errors)
+
+
+def test_an_error_of_this_program_is_one_line_too(run, monkeypatch):
+    def fail(name):
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(models, "open_embed_model", fail)
+    status, _, errors = run(finetune())
+    assert status == 1
+    assert "unexpected ZeroDivisionError: by zero" in only_line(errors)
+    status, _, errors = run(f"--debug {finetune()}")
+    assert status == 1
+    assert "Traceback" in errors
+
+
+def test_an_interrupt_is_one_line(run, monkeypatch):
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models, "open_embed_model", interrupt)
+    status, shown, errors = run(finetune())
+    assert (status, shown) == (130, "")
+    assert "Interrupted. What was embedded or answered is stored" in only_line(errors)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("sentence-transformers/all-MiniLM-L6-v2", "local"),
+        ("text-embedding-3-small", "openai:text-embedding-3-small"),
+        ("BAAI/bge-small-en-v1.5", "huggingface:BAAI/bge-small-en-v1.5"),
+    ],
+)
+def test_the_base_model_of_an_adapter_is_found_by_its_name(label, name):
+    assert models.name_of_base_model(label) == name
+
+
+@pytest.mark.parametrize("label", [None, "my-folder"])
+def test_a_base_model_without_a_telling_name_has_to_be_named(label):
+    with pytest.raises(InvalidOptionError, match="Say which it is: --embed-model"):
+        models.name_of_base_model(label)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("local", "local_embedding()"),
+        ("openai:text-embedding-3-large", 'OpenAIEmbedding(model="text-embedding-3-large")'),
+        ("huggingface:a/b", 'HuggingFaceEmbedding("a/b")'),
+    ],
+)
+def test_code_that_opens_a_model(name, code):
+    line, expression = models.code_for(name)
+    assert expression == code
+    assert line.startswith("from ")
+    assert line.endswith(f"import {code.partition('(')[0]}")
+
+
+def test_words_for_numbers():
+    assert [counted(1, "text"), counted(1234, "text")] == ["1 text", "1,234 texts"]
+    assert [took(0.44), took(59.6), took(125)] == ["0.4 s", "1 min 0 s", "2 min 5 s"]
