@@ -201,6 +201,15 @@ class TestWriting:
         subprocess.run(command, check=True, cwd=root, env=environment)
         assert contents(tmp_path / "other") == contents(directory)
 
+    def test_the_same_bytes_in_whatever_order_metadata_come(self, tmp_path):
+        for name, training in (
+            ("a", {"x": 1, "y": {"p": 2, "q": 3}}),
+            ("b", {"y": {"q": 3, "p": 2}, "x": 1}),
+        ):
+            metadata = AdapterMetadata(training=training)
+            save_adapter(tmp_path / name, LinearAdapter(DIM), metadata=metadata)
+        assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
     def test_another_adapter_replaces_it_whole(self, directory):
         before = load_saved(directory).fingerprint
         (directory / "pytorch_model.bin").write_bytes(b"from LlamaIndex, before")
