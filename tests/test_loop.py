@@ -14,15 +14,10 @@ from llama_index_adapters.adapters.base import BaseAdapter
 from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError, TrainingError
-from llama_index_adapters.ranking import SIMILARITIES
+from llama_index_adapters.ranking import SIMILARITIES, metrics_at_k, top_k
 from llama_index_adapters.relevance import Relevance
 from llama_index_adapters.training import loop
-from llama_index_adapters.training.loop import (
-    adapted_queries,
-    ndcg_per_query,
-    torch_device,
-    train_adapter,
-)
+from llama_index_adapters.training.loop import adapted_queries, torch_device, train_adapter
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -64,12 +59,17 @@ def weights(adapter: torch.nn.Module) -> bytes:
     return b"".join(array.tobytes() for array in adapter.arrays().values())
 
 
+def ndcg(queries, data: VectorDataset) -> float:
+    ranking = top_k(queries, data.passages, 10, similarity=data.similarity)
+    return float(metrics_at_k(ranking, data.relevance, 10)["ndcg@10"].mean())
+
+
 def base(data: VectorDataset) -> float:
-    return float(ndcg_per_query(data.queries, data).mean())
+    return ndcg(data.queries, data)
 
 
 def adapted(adapter: torch.nn.Module, data: VectorDataset) -> float:
-    return float(ndcg_per_query(adapted_queries(adapter, data.queries), data).mean())
+    return ndcg(adapted_queries(adapter, data.queries), data)
 
 
 class TestLearning:
@@ -211,7 +211,7 @@ class TestEarlyStopping:
     def test_a_best_epoch_in_the_middle(self, train, monkeypatch):
         """Validation says 1, 2, 5, 4, 5, 3: the first 5 wins, and an equal is no gain."""
         said = iter([0.1, 0.2, 0.5, 0.4, 0.5, 0.3, 0.9])
-        monkeypatch.setattr(loop, "ndcg_per_query", lambda *_: np.full(3, next(said)))
+        monkeypatch.setattr(loop, "metrics_at_k", lambda *_: {"ndcg@10": np.full(3, next(said))})
         adapter, snapshots = LinearAdapter(DIM), {}
         run = train_adapter(
             adapter,
