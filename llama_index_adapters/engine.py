@@ -7,13 +7,15 @@ import inspect
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from numpy.typing import NDArray
 
 from llama_index_adapters.adapters.registry import ADAPTERS, CUSTOM, DEFAULT_ADAPTER, kind_of
 from llama_index_adapters.dataset.qa_dataset import as_dataset, with_shared_relevance
@@ -24,7 +26,7 @@ from llama_index_adapters.errors import (
     NotTrainedError,
     closest_name,
 )
-from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
+from llama_index_adapters.evaluation.comparison import Comparison, compare
 from llama_index_adapters.persistence import (
     AdapterMetadata,
     load_adapter,
@@ -32,15 +34,17 @@ from llama_index_adapters.persistence import (
     require_own_directory,
     save_adapter,
 )
-from llama_index_adapters.ranking import Similarity, mean_metrics, metrics_at_k, top_k
+from llama_index_adapters.ranking import Similarity, mean_metrics
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.embed import embed_corpus, embed_dataset
 from llama_index_adapters.vectors.identity import model_identity, model_label
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.vectors.vector_dataset import VectorDataset, as_matrix
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.base import BaseAdapter
+    from llama_index_adapters.training.fit import Fit
     from llama_index_adapters.training.loop import EpochRecord
+    from llama_index_adapters.training.search import AfterStep, Trial
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +52,9 @@ DEFAULT_RANK = 64
 
 # Arguments of LlamaIndex's ``train_model`` that are not about training.
 _SHOW_PROGRESS_BAR = "show_progress_bar"
+# What a search decides itself, or leaves alone; any other training option is meant for one
+# training of a given kind.
+_OPTIONS_OF_A_SEARCH = frozenset({"epochs", "batch_size", "device", "seed", _SHOW_PROGRESS_BAR})
 
 
 class BaseEmbeddingFinetuneEngine(ABC):
@@ -72,7 +79,9 @@ class FinetuneResult:
         comparison: base and adapted on the validation queries. None when queries and passages
             have different dimensions, so that there is no base to compare with.
         adapted: validation metrics of the adapted queries, by name.
-        history: one record per epoch of training.
+        history: one record per epoch of training; empty after a search.
+        trials: what a search tried, and what the held-out queries said of it.
+        target_corpus: whether the adapter was made for a corpus of its own.
         seconds: wall-clock seconds of ``embed``, ``train`` and ``evaluate``.
         texts_embedded: how many texts the embedding model was asked for; the rest were stored.
     """
@@ -82,6 +91,8 @@ class FinetuneResult:
     comparison: Comparison | None
     adapted: Mapping[str, float]
     history: tuple[EpochRecord, ...]
+    trials: tuple[Trial, ...]
+    target_corpus: bool
     seconds: Mapping[str, float]
     texts_embedded: int
 
@@ -121,8 +132,14 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         bias: learn a bias too; by default as the family does.
         val_dataset: questions to judge by, like ``dataset``. Without it, part of ``dataset`` is
             held out: queries where passages have several, else passages.
-        adapter: ``"linear"``, ``"low-rank"`` or ``"two-layer"``; not with ``adapter_model``.
+        adapter: ``"auto"`` tries several kinds and keeps what held-out queries show to be best;
+            ``"linear"``, ``"low-rank"`` and ``"two-layer"`` are trained as they are. When a bias
+            or a training option such as ``learning_rate`` is given, ``"auto"`` means
+            ``"linear"``.
         rank: rank of the low-rank adapter.
+        target_corpus: texts (or vectors, ``(n, passage_dim)``) of the corpus that will be
+            searched, when it is another than that of ``dataset``. No labels are needed; only
+            ``"auto"`` uses them.
         similarity: how your vector store compares vectors.
         seed: the same seed gives the same adapter.
         store: path of the store of vectors; the user's cache directory when left out.
@@ -161,6 +178,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         val_dataset: object | None = None,
         adapter: str = DEFAULT_ADAPTER,
         rank: int | None = None,
+        target_corpus: Sequence[str] | NDArray[np.float32] | None = None,
         similarity: Similarity = "cosine",
         seed: int = 0,
         store: str | PathLike[str] | None = None,
@@ -193,6 +211,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self.dim = dim
         self._bias = bias
         self._rank = rank
+        self._target_corpus = target_corpus
         self._similarity = similarity
         self._store = None if store is None else Path(store)
         self._output_path = Path(model_output_path)
@@ -205,6 +224,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self._options = TrainingOptions(
             batch_size=batch_size, epochs=epochs, device=device, seed=seed
         )
+        if adapter == "auto" and (
+            bias is not None or not set(train_kwargs) <= _OPTIONS_OF_A_SEARCH
+        ):
+            self.adapter = "linear"
         own = set(inspect.signature(EmbeddingAdapterFinetuneEngine).parameters) - {"train_kwargs"}
         self._options, self._show_progress = self._with(train_kwargs, own)
         require_own_directory(self._output_path)
@@ -256,7 +279,6 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             InvalidVectorsError: when the vectors do not fit together.
             TrainingError: when the loss is no longer a number.
         """
-        from llama_index_adapters.training.fit import fit
         from llama_index_adapters.training.loop import torch_device
 
         options, show_progress = self._with(train_kwargs)
@@ -266,6 +288,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         if self.val_dataset is not None:
             validation, more_texts, more_seconds = self._vectors(self.val_dataset, show_progress)
             texts, seconds = texts + more_texts, seconds + more_seconds
+        corpus, more_texts, more_seconds = self._corpus_vectors(show_progress)
+        texts, seconds = texts + more_texts, seconds + more_seconds
         if self.dim not in (None, train.queries.shape[1]):
             raise InvalidVectorsError(
                 f"dim is {self.dim}, but the query vectors have {train.queries.shape[1]} "
@@ -273,33 +297,19 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             )
 
         started = time.perf_counter()
-        adapter = self._new_adapter(train, options.seed)
-        fitted = fit(
-            adapter,
-            train,
-            validation,
-            options,
-            show_progress=show_progress,
-            after_step=self._checkpoints(adapter),
-        )
+        fitted = self._fit(train, validation, corpus, options, show_progress)
         trained = time.perf_counter()
         if self._verbose:
-            for record in fitted.history:
+            for record in (*fitted.history, *fitted.trials):
                 logger.info("%s", record)
-        judged = fitted.validation
         comparison = None
-        if judged.queries.shape[1] == judged.passages.shape[1]:
-            comparison = compare_queries(judged, fitted.adapted_queries, seed=options.seed)
-            adapted = comparison.adapted
-        else:
-            ranking = top_k(
-                fitted.adapted_queries, judged.passages, 10, similarity=judged.similarity
-            )
-            adapted = mean_metrics(metrics_at_k(ranking, judged.relevance, 10))
+        if fitted.base is not None:
+            comparison = compare(fitted.base, fitted.adapted, seed=options.seed)
+        adapted = mean_metrics(fitted.adapted)
         evaluated = time.perf_counter()
 
         base = None if comparison is None else comparison.base
-        self._save(fitted.adapter, train, options, {"base": base, "adapted": adapted})
+        self._save(fitted, train, options, {"base": base, "adapted": adapted})
         self._trained = fitted.adapter
         self._result = FinetuneResult(
             adapter=_kind(fitted.adapter),
@@ -307,6 +317,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             comparison=comparison,
             adapted=adapted,
             history=fitted.history,
+            trials=fitted.trials,
+            target_corpus=corpus is not None,
             seconds={
                 "embed": seconds,
                 "train": trained - started,
@@ -369,6 +381,48 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         )
         return embedded.data, embedded.texts_embedded, embedded.seconds
 
+    def _corpus_vectors(self, show_progress: bool) -> tuple[NDArray[np.float32] | None, int, float]:
+        """Return the vectors of the target corpus, the texts embedded and the seconds."""
+        corpus = self._target_corpus
+        if corpus is None or self.adapter != "auto" or self.adapter_model is not None:
+            return None, 0, 0.0
+        if isinstance(corpus, np.ndarray):
+            return as_matrix(corpus, "target_corpus"), 0, 0.0
+        if self.embed_model is None:
+            raise InvalidOptionError(
+                "target_corpus holds texts, and embed_model is None. Give their vectors."
+            )
+        return embed_corpus(corpus, self.embed_model, self._store, show_progress=show_progress)
+
+    def _fit(
+        self,
+        train: VectorDataset,
+        validation: VectorDataset | None,
+        corpus: NDArray[np.float32] | None,
+        options: TrainingOptions,
+        show_progress: bool,
+    ) -> Fit:
+        from llama_index_adapters.training.fit import fit, fit_best
+
+        after_step = self._checkpoints()
+        if self.adapter == "auto" and self.adapter_model is None:
+            return fit_best(
+                train,
+                validation,
+                options,
+                corpus=corpus,
+                show_progress=show_progress,
+                after_step=after_step,
+            )
+        return fit(
+            self._new_adapter(train, options.seed),
+            train,
+            validation,
+            options,
+            show_progress=show_progress,
+            after_step=after_step,
+        )
+
     def _new_adapter(self, train: VectorDataset, seed: int) -> BaseAdapter:
         if self.adapter_model is not None:
             return copy.deepcopy(self.adapter_model)
@@ -384,20 +438,20 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             rank = min(DEFAULT_RANK, query_dim) if self._rank is None else self._rank
         return LinearAdapter(query_dim, passage_dim, bool(self._bias), rank=rank, seed=seed)
 
-    def _checkpoints(self, adapter: BaseAdapter) -> Callable[[int], None] | None:
+    def _checkpoints(self) -> AfterStep | None:
         directory = self._checkpoint_path
         if directory is None:
             return None
 
-        def save(step: int) -> None:
+        def save(adapter: BaseAdapter, step: int) -> None:
             if step % self._checkpoint_save_steps == 0:
-                save_adapter(directory / f"step_{step}", adapter, unit_input=adapter.unit_input)
+                save_adapter(directory / f"step_{step}", adapter)
 
         return save
 
     def _save(
         self,
-        adapter: BaseAdapter,
+        fitted: Fit,
         train: VectorDataset,
         options: TrainingOptions,
         metrics: Mapping[str, Any],
@@ -408,7 +462,11 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             base_model_identity=None if model is None else model_identity(model),
             query_dim=train.queries.shape[1],
             passage_dim=train.passages.shape[1],
-            training=options.to_dict(),
+            training={
+                **options.to_dict(),
+                "adapter": self.adapter,
+                "trials": [asdict(trial) for trial in fitted.trials],
+            },
             data={
                 "fingerprint": train.fingerprint(),
                 "queries": len(train.queries),
@@ -416,7 +474,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             },
             metrics={name: values for name, values in metrics.items() if values is not None},
         )
-        self._fingerprint = save_adapter(self._output_path, adapter, metadata=metadata)
+        self._fingerprint = save_adapter(self._output_path, fitted.adapter, metadata=metadata)
 
 
 def _kind(adapter: BaseAdapter) -> str:

@@ -12,9 +12,9 @@ import torch
 from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.ranking import metrics_at_k, top_k
 from llama_index_adapters.relevance import Relevance
-from llama_index_adapters.training.fit import base_ndcg, carve_validation, fit
+from llama_index_adapters.training.fit import carve_validation, fit
+from llama_index_adapters.training.loop import adapted_queries, judge
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 from tests.test_loop import DIM, rotated, weights
@@ -45,22 +45,23 @@ def perfect(seed=0, n_queries=40):
 class TestGain:
     def test_a_gain_is_kept(self):
         train, validation = rotated(), rotated(60, seed=1)
-        assert base_ndcg(validation) < 0.2
         adapter = LinearAdapter(DIM)
         fitted = fit(adapter, train, validation, OPTIONS)
         assert fitted.adapter is adapter
-        assert fitted.validation is validation
         assert len(fitted.history) == 13
-        ranking = top_k(fitted.adapted_queries, validation.passages, 10)
-        mean = metrics_at_k(ranking, validation.relevance, 10)["ndcg@10"].mean()
-        assert mean == max(record.validation for record in fitted.history) > 0.4
+        assert fitted.base["ndcg@10"].mean() < 0.2
+        served = judge(adapted_queries(adapter, validation.queries), validation)
+        for name, values in served.items():
+            np.testing.assert_array_equal(fitted.adapted[name], values)
+        best = max(record.validation for record in fitted.history)
+        assert fitted.adapted["ndcg@10"].mean() == best > 0.4
 
     def test_into_another_dimension_there_is_no_base_to_fall_back_to(self):
         train, validation = rotated(passage_dim=12), rotated(60, passage_dim=12, seed=1)
-        assert base_ndcg(validation) is None
         fitted = fit(LinearAdapter(DIM, 12), train, validation, OPTIONS)
         assert type(fitted.adapter) is LinearAdapter
-        assert fitted.adapted_queries.shape == (60, 12)
+        assert fitted.base is None
+        assert len(fitted.adapted["ndcg@10"]) == 60
 
     def test_an_adapter_that_starts_below_the_base_does_not_pass_for_a_gain(self):
         """It gets better from its own start, and is still worse than no adapter."""
@@ -83,7 +84,8 @@ class TestNoGain:
             fitted = fit(family(DIM), noise(seed), validation, options)
         assert isinstance(fitted.adapter, IdentityAdapter)
         assert fitted.adapter.in_features == DIM
-        np.testing.assert_allclose(fitted.adapted_queries, validation.queries, rtol=1e-5)
+        assert fitted.adapted is fitted.base
+        assert fitted.base["ndcg@10"].tolist() == [1.0] * 40
         assert "No epoch beat the base model's validation nDCG@10 of 1.0000" in caplog.text
         assert "the result is the identity" in caplog.text
         # What was tried is still told.
@@ -98,7 +100,7 @@ class TestNoGain:
             noise(0),
             perfect(),
             OPTIONS,
-            after_step=lambda _: steps.append(weights(adapter)),
+            after_step=lambda trained, _: steps.append(weights(trained)),
         )
         assert len(set(steps)) == len(steps) == 2 * OPTIONS.patience
 
@@ -148,8 +150,7 @@ class TestCarving:
 
     def test_fit_carves_when_there_is_no_validation(self):
         fitted = fit(LinearAdapter(DIM), rotated(150), None, OPTIONS)
-        assert len(fitted.validation.queries) == 30
-        assert len(fitted.validation.passages) == 150
+        assert len(fitted.adapted["ndcg@10"]) == 30
         assert type(fitted.adapter) is LinearAdapter
         assert fitted.history[-1].validation > fitted.history[0].validation + 0.2
 
@@ -157,7 +158,7 @@ class TestCarving:
         data = rotated(2)
         train, validation = carve_validation(data, seed=0)
         assert (len(train.queries), len(validation.queries)) == (1, 1)
-        assert fit(LinearAdapter(DIM), data, None, OPTIONS).validation.query_ids in (("0",), ("1",))
+        assert len(fit(LinearAdapter(DIM), data, None, OPTIONS).adapted["ndcg@10"]) == 1
 
 
 class TestTooSmall:

@@ -11,6 +11,7 @@ import torch
 
 from llama_index_adapters.adapters.base import BaseAdapter, transform_of
 from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.adapters.memory import MemoryAdapter
 from llama_index_adapters.adapters.registry import KINDS, kind_of
 from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
@@ -25,6 +26,18 @@ from llama_index_adapters.transforms import (
 
 DIM = 12
 
+
+def filled_memory(passage_dim: int) -> MemoryAdapter:
+    generator = np.random.default_rng(3)
+    adapter = MemoryAdapter(DIM, passage_dim, entries=40, neighbours=6)
+    adapter.remember(
+        generator.normal(size=(40, DIM)).astype(np.float32),
+        generator.normal(size=(40, passage_dim)).astype(np.float32),
+        np.arange(40),
+    )
+    return adapter
+
+
 # name -> (builds the adapter, whether it starts as the identity)
 ADAPTERS: dict[str, tuple[Callable[[], BaseAdapter], bool]] = {
     "identity": (lambda: IdentityAdapter(DIM), True),
@@ -37,6 +50,8 @@ ADAPTERS: dict[str, tuple[Callable[[], BaseAdapter], bool]] = {
     "two-layer no bias": (lambda: TwoLayerAdapter(DIM, 7, bias=False), True),
     "two-layer wide": (lambda: TwoLayerAdapter(DIM, 7, 20), False),
     "two-layer narrow": (lambda: TwoLayerAdapter(DIM, out_features=5), False),
+    "memory": (lambda: filled_memory(DIM), False),
+    "memory wide": (lambda: filled_memory(20), False),
     **{
         f"two-layer {name}": (lambda name=name: TwoLayerAdapter(DIM, 7, activation=name), True)
         for name in ACTIVATIONS
@@ -64,8 +79,9 @@ def trained(adapter: BaseAdapter) -> BaseAdapter:
     generator = torch.Generator().manual_seed(1)
     for parameter in adapter.parameters():
         torch.nn.init.normal_(parameter, std=0.5, generator=generator)
-    for name, array in adapter.arrays().items():
-        assert not np.allclose(array, start[name]), name
+    arrays = adapter.arrays()
+    for name, _ in adapter.named_parameters():
+        assert not np.allclose(arrays[name], start[name]), name
     return adapter
 
 

@@ -44,6 +44,14 @@ class BaseAdapter(nn.Module, ABC):
     def forward(self, embed: Tensor) -> Tensor:
         """Map query vectors ``(..., query_dim)`` to ``(..., passage_dim)``."""
 
+    def training_forward(self, embed: Tensor, rows: Tensor) -> Tensor:
+        """Map training queries; ``rows`` ``(n,)`` tells which of the training set they are.
+
+        The same as :meth:`forward` unless an adapter holds on to training queries.
+        """
+        mapped: Tensor = self(embed)
+        return mapped
+
     @abstractmethod
     def get_config_dict(self) -> dict[str, Any]:
         """Return the constructor's arguments, as JSON can hold them."""

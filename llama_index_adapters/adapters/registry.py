@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llama_index_adapters.transforms import (
     IdentityTransform,
     LinearTransform,
+    MemoryTransform,
     Transform,
     TwoLayerTransform,
 )
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 CUSTOM = "custom"
 
-# What a user asks for by name; "low-rank" is a form of the linear family.
-ADAPTERS = ("linear", "low-rank", "two-layer")
-DEFAULT_ADAPTER = "linear"
+# What a user asks for by name: "auto" chooses, "low-rank" is a form of the linear family.
+ADAPTERS = ("auto", "linear", "low-rank", "two-layer")
+DEFAULT_ADAPTER = "auto"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ _ADAPTERS = "llama_index_adapters.adapters"
 KINDS: Mapping[str, Kind] = {
     "identity": Kind(IdentityTransform.from_arrays, f"{_ADAPTERS}.linear:IdentityAdapter"),
     "linear": Kind(LinearTransform.from_arrays, f"{_ADAPTERS}.linear:LinearAdapter"),
+    "memory": Kind(MemoryTransform.from_arrays, f"{_ADAPTERS}.memory:MemoryAdapter"),
     "two-layer": Kind(TwoLayerTransform.from_arrays, f"{_ADAPTERS}.two_layer:TwoLayerAdapter"),
     "two-layer-nn": Kind(TwoLayerTransform.from_two_layer_nn, f"{_ADAPTERS}.two_layer:TwoLayerNN"),
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,12 +13,14 @@ from llama_index_adapters.adapters.linear import IdentityAdapter
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.training.holdout import fold_numbers, hold_out, holdout_unit
 from llama_index_adapters.training.loop import (
+    SELECTION_METRIC,
     EpochRecord,
-    adapted_queries,
-    ndcg_per_query,
+    PerQueryMetrics,
+    judge,
     train_adapter,
 )
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.search import AfterStep, Trial, search_adapter
 from llama_index_adapters.transforms import FloatArray
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -35,15 +37,18 @@ class Fit:
 
     Attributes:
         adapter: the result; the identity when training gained nothing.
-        validation: the queries it was judged on.
-        adapted_queries: ``(n_queries, passage_dim)``, these queries as the adapter maps them.
-        history: one record per epoch.
+        base: per-query validation metrics of the base model; None when its query vectors
+            have another dimension than the passages.
+        adapted: the same for the adapted queries.
+        history: one record per epoch; empty after a search.
+        trials: what a search tried.
     """
 
     adapter: BaseAdapter
-    validation: VectorDataset
-    adapted_queries: FloatArray
-    history: tuple[EpochRecord, ...]
+    base: PerQueryMetrics | None
+    adapted: PerQueryMetrics
+    history: tuple[EpochRecord, ...] = ()
+    trials: tuple[Trial, ...] = ()
 
 
 def fit(
@@ -53,7 +58,7 @@ def fit(
     options: TrainingOptions,
     *,
     show_progress: bool = False,
-    after_step: Callable[[int], None] | None = None,
+    after_step: AfterStep | None = None,
 ) -> Fit:
     """Train an adapter, stop by validation, and fall back to the identity without a gain.
 
@@ -63,7 +68,7 @@ def fit(
         validation: what to judge by; carved out of ``train`` when there is none.
         options: how to train.
         show_progress: show a bar over the epochs.
-        after_step: called with the number of every step taken.
+        after_step: called with the adapter and the number of every step taken.
 
     Raises:
         InvalidVectorsError: when validation has vectors of other dimensions or another
@@ -73,19 +78,48 @@ def fit(
         train, validation = carve_validation(train, seed=options.seed)
     require_same_space(train, validation)
     run = train_adapter(
-        adapter, train, validation, options, show_progress=show_progress, after_step=after_step
+        adapter,
+        train,
+        validation,
+        options,
+        show_progress=show_progress,
+        after_step=None if after_step is None else partial(after_step, adapter),
     )
-    base, best = base_ndcg(validation), run.history[run.best_epoch].validation
-    assert best is not None
-    if base is not None and best <= base:
-        logger.info(
-            "No epoch beat the base model's validation nDCG@10 of %.4f; the result is the "
-            "identity, which leaves queries as they are.",
-            base,
-        )
-        adapter = IdentityAdapter(train.queries.shape[1])
-    mapped = adapted_queries(adapter, validation.queries)
-    return Fit(adapter, validation, mapped, run.history)
+    adapted = run.judged[run.best_epoch]
+    base = None
+    if validation.queries.shape[1] == validation.passages.shape[1]:
+        base = judge(validation.queries, validation)
+        if adapted[SELECTION_METRIC].mean() <= base[SELECTION_METRIC].mean():
+            logger.info(
+                "No epoch beat the base model's validation nDCG@10 of %.4f; the result is the "
+                "identity, which leaves queries as they are.",
+                base[SELECTION_METRIC].mean(),
+            )
+            adapter, adapted = IdentityAdapter(train.queries.shape[1]), base
+    return Fit(adapter, base, adapted, run.history)
+
+
+def fit_best(
+    train: VectorDataset,
+    validation: VectorDataset | None,
+    options: TrainingOptions,
+    *,
+    corpus: FloatArray | None = None,
+    show_progress: bool = False,
+    after_step: AfterStep | None = None,
+) -> Fit:
+    """Choose the adapter too; see :func:`llama_index_adapters.training.search.search_adapter`."""
+    if validation is not None:
+        require_same_space(train, validation)
+    found = search_adapter(
+        train,
+        validation,
+        options,
+        corpus=corpus,
+        show_progress=show_progress,
+        after_step=after_step,
+    )
+    return Fit(found.adapter, found.base or None, found.adapted, trials=found.trials)
 
 
 def carve_validation(data: VectorDataset, *, seed: int) -> tuple[VectorDataset, VectorDataset]:
@@ -133,10 +167,3 @@ def require_same_space(train: VectorDataset, validation: VectorDataset) -> None:
             f"Training compares vectors by {train.similarity!r}, validation by "
             f"{validation.similarity!r}. Give both the similarity of your vector store."
         )
-
-
-def base_ndcg(data: VectorDataset) -> float | None:
-    """Return the mean nDCG@10 of the queries as they are, None if they cannot rank passages."""
-    if data.queries.shape[1] != data.passages.shape[1]:
-        return None
-    return float(np.mean(ndcg_per_query(data.queries, data)))

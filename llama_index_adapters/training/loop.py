@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 SELECTION_METRIC = "ndcg@10"
 
+PerQueryMetrics = dict[str, NDArray[np.float64]]
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -53,15 +55,20 @@ class TrainingRun:
     Attributes:
         history: one record per epoch.
         best_epoch: the epoch whose weights were kept.
-        per_query: ``(n_queries,)`` validation nDCG@10 of these weights, None without a
-            validation set.
+        judged: after every epoch, the start included, the validation metrics at 10 of every
+            query by name; empty without a validation set.
         steps: optimizer steps taken.
     """
 
     history: tuple[EpochRecord, ...]
     best_epoch: int
-    per_query: NDArray[np.float64] | None = field(repr=False)
+    judged: tuple[PerQueryMetrics, ...] = field(repr=False)
     steps: int
+
+    @property
+    def per_query(self) -> NDArray[np.float64] | None:
+        """``(n_queries,)`` validation nDCG@10 of the weights that were kept."""
+        return self.judged[self.best_epoch][SELECTION_METRIC] if self.judged else None
 
 
 def train_adapter(
@@ -70,6 +77,7 @@ def train_adapter(
     validation: VectorDataset | None = None,
     options: TrainingOptions | None = None,
     *,
+    stop_after: int | None = None,
     show_progress: bool = False,
     after_step: Callable[[int], None] | None = None,
 ) -> TrainingRun:
@@ -81,6 +89,7 @@ def train_adapter(
         validation: what decides when to stop and which epoch's weights to keep. Without it
             the weights of the last epoch are kept.
         options: how to train.
+        stop_after: end after this epoch, on the schedule of all ``options.epochs``.
         show_progress: show a bar over the epochs.
         after_step: called with the number of every step taken, for checkpoints.
 
@@ -112,8 +121,8 @@ def train_adapter(
     )
     generator = torch.Generator().manual_seed(options.seed)
 
-    per_query = best_per_query = _validate(adapter, validation, device)
-    history = [EpochRecord(0, None, _mean(per_query))]
+    judged = _validate(adapter, validation, device)
+    history = [EpochRecord(0, None, _mean(judged))]
     best_epoch, best_state = 0, copy.deepcopy(adapter.state_dict())
     step = 0
     epochs = tqdm(range(1, options.epochs + 1), "Training", unit="epoch", disable=not show_progress)
@@ -122,7 +131,7 @@ def train_adapter(
             total, seen = torch.zeros((), device=device), 0
             order = torch.randperm(len(objective), generator=generator).to(device)
             for rows in torch.split(order, options.batch_size)[:steps_per_epoch]:
-                loss = objective.loss(adapter(objective.queries[rows]), rows)
+                loss = objective.loss(_forward(adapter, objective.queries[rows], rows), rows)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
@@ -137,17 +146,26 @@ def train_adapter(
                     after_step(step)
             mean_loss = float(total) / seen
             _require_finite(mean_loss, parameters, epoch, options)
-            per_query = _validate(adapter, validation, device)
-            history.append(EpochRecord(epoch, mean_loss, _mean(per_query)))
+            judged += _validate(adapter, validation, device)
+            history.append(EpochRecord(epoch, mean_loss, _mean(judged)))
             bar.set_postfix(_postfix(history[-1]))
-            if _better(per_query, best_per_query):
-                best_epoch, best_per_query = epoch, per_query
+            if _better(history[-1], history[best_epoch]):
+                best_epoch = epoch
                 best_state = copy.deepcopy(adapter.state_dict())
             elif epoch - best_epoch >= options.patience:
                 break
+            if epoch == stop_after:
+                break
     adapter.load_state_dict(best_state)
     adapter.to("cpu").eval()
-    return TrainingRun(tuple(history), best_epoch, best_per_query, step)
+    return TrainingRun(tuple(history), best_epoch, tuple(judged), step)
+
+
+def _forward(adapter: nn.Module, queries: Tensor, rows: Tensor) -> Tensor:
+    if isinstance(adapter, BaseAdapter):
+        return adapter.training_forward(queries, rows)
+    mapped: Tensor = adapter(queries)
+    return mapped
 
 
 def torch_device(name: str | None) -> torch.device:
@@ -252,27 +270,27 @@ def adapted_queries(
         adapter.train(was_training)
 
 
+def judge(queries: FloatArray, data: VectorDataset) -> PerQueryMetrics:
+    """Return every metric at 10 of every query, for query vectors in passage space."""
+    ranking = top_k(queries, data.passages, 10, similarity=data.similarity)
+    return metrics_at_k(ranking, data.relevance, 10)
+
+
 def _validate(
     adapter: nn.Module, validation: VectorDataset | None, device: torch.device
-) -> NDArray[np.float64] | None:
+) -> list[PerQueryMetrics]:
     if validation is None:
-        return None
-    return ndcg_per_query(adapted_queries(adapter, validation.queries, device), validation)
+        return []
+    return [judge(adapted_queries(adapter, validation.queries, device), validation)]
 
 
-def ndcg_per_query(queries: FloatArray, data: VectorDataset) -> NDArray[np.float64]:
-    """Return nDCG@10 of every query ``(n_queries,)`` for query vectors in passage space."""
-    ranking = top_k(queries, data.passages, 10, similarity=data.similarity)
-    return metrics_at_k(ranking, data.relevance, 10)[SELECTION_METRIC]
+def _mean(judged: list[PerQueryMetrics]) -> float | None:
+    return float(judged[-1][SELECTION_METRIC].mean()) if judged else None
 
 
-def _better(new: NDArray[np.float64] | None, old: NDArray[np.float64] | None) -> bool:
+def _better(new: EpochRecord, old: EpochRecord) -> bool:
     # Without validation the latest weights are the ones to keep.
-    return new is None or old is None or bool(new.mean() > old.mean())
-
-
-def _mean(per_query: NDArray[np.float64] | None) -> float | None:
-    return None if per_query is None else float(per_query.mean())
+    return new.validation is None or old.validation is None or new.validation > old.validation
 
 
 def _postfix(record: EpochRecord) -> dict[str, str]:

@@ -128,6 +128,29 @@ def embed_dataset(
     return EmbeddedDataset(data, new_passages + new_queries, time.perf_counter() - started)
 
 
+def embed_corpus(
+    texts: Sequence[str],
+    embed_model: BaseEmbedding,
+    store: Path | str | None = None,
+    *,
+    show_progress: bool = True,
+) -> tuple[NDArray[np.float32], int, float]:
+    """Embed passages, as far as they are not stored yet.
+
+    Returns:
+        Their vectors ``(n_texts, dim)``, how many texts the model was asked for, and the
+        seconds it took.
+
+    Raises:
+        InvalidDatasetError: for something that is not text, or is empty.
+        EmbeddingError: when the model fails; what it gave before is stored.
+    """
+    started = time.perf_counter()
+    with EmbeddingStore(store) as open_store:
+        vectors, embedded = _embed(embed_model, texts, "passage", open_store, show_progress)
+    return vectors, embedded, time.perf_counter() - started
+
+
 def embed_texts(
     embed_model: BaseEmbedding,
     texts: Sequence[str],

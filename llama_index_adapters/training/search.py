@@ -1,0 +1,392 @@
+"""Choose the adapter: a fixed plan of trials, judged on held-out queries."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from tqdm.auto import tqdm
+
+from llama_index_adapters.adapters.base import BaseAdapter, transform_of
+from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.adapters.registry import kind_of
+from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
+from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.training.closed_form import whitening
+from llama_index_adapters.training.holdout import (
+    Fold,
+    HoldoutUnit,
+    fold_numbers,
+    hold_out,
+    holdout_unit,
+)
+from llama_index_adapters.training.loop import (
+    SELECTION_METRIC,
+    PerQueryMetrics,
+    judge,
+    train_adapter,
+)
+from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.remember import memory_of
+from llama_index_adapters.transforms import FloatArray, adapt
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
+
+logger = logging.getLogger(__name__)
+
+AfterStep = Callable[[BaseAdapter, int], None]
+
+# A gain counts when it is this certain, one-sided, by the t distribution of the paired
+# differences: strict, because the best of many trials is looked at.
+_CERTAINTY = 0.995
+# Of two trials within this many standard errors of their difference, the simpler one wins.
+_SIMPLER_WITHIN = 0.5
+_FOLDS = 4
+# A validation set of at least this size judges alone; a smaller one beside the training folds.
+_ENOUGH_VALIDATION = 300
+_MOST_JUDGED = 4000
+# Multiply-adds of scoring all queries against all passages, above which a plan is lean.
+_LEAN_ABOVE = 2e10
+_MOST_PER_EPOCH = 1e11
+_SEEDS = 3
+# Powers of the inverse second moments of (passages, queries), mildest first.
+_POWERS = ((0.125, 0.0), (0.25, 0.0), (0.375, 0.0), (0.25, 0.25))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate and what the held-out queries said about it.
+
+    Attributes:
+        name: what was tried.
+        ndcg: mean nDCG@10 over all judged queries.
+        gain: mean difference to the base model.
+        gain_low: the lower end of that gain at the certainty a choice needs.
+        epoch: the epoch of training that was best, None for a closed form.
+        chosen: whether this candidate became the adapter.
+    """
+
+    name: str
+    ndcg: float
+    gain: float | None
+    gain_low: float | None
+    epoch: int | None
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found.
+
+    Attributes:
+        adapter: the chosen adapter, trained on all of the training set.
+        trials: every candidate tried, in the order of the plan.
+        base: per-query metrics of the base model on the held-out queries.
+        adapted: the same for the chosen candidate, always by a model that had not seen the
+            query in training.
+    """
+
+    adapter: BaseAdapter
+    trials: tuple[Trial, ...]
+    base: PerQueryMetrics = field(repr=False)
+    adapted: PerQueryMetrics = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A way to make an adapter; ``options`` is None when nothing is trained."""
+
+    name: str
+    build: Callable[[VectorDataset, FloatArray, int], BaseAdapter]
+    options: TrainingOptions | None = None
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A candidate after its trial: its best epoch, and how every held-out query fared."""
+
+    candidate: _Candidate
+    epoch: int | None
+    metrics: PerQueryMetrics
+
+    @property
+    def ndcg(self) -> NDArray[np.float64]:
+        return self.metrics[SELECTION_METRIC]
+
+
+def search_adapter(
+    train: VectorDataset,
+    validation: VectorDataset | None,
+    options: TrainingOptions,
+    *,
+    corpus: FloatArray | None = None,
+    show_progress: bool = False,
+    after_step: AfterStep | None = None,
+) -> Search:
+    """Try what may help, choose by held-out queries, train the choice on everything.
+
+    The plan of trials follows from the sizes of the data alone, so the same data and seed give
+    the same adapter on any machine.
+
+    1. Held-out queries come from cross-validation on the training set, from the validation set
+       when it is large, from both when it is small.
+    2. Corpus whitening needs no training, so its strength is tried first.
+    3. Linear adapters are trained from the best of these with several learning rates; small
+       sets also try a low-rank and a two-layer one.
+    4. Where passages are asked about again, a memory of training queries is trained as well.
+    5. Of candidates that are about equal, the simplest is taken. It replaces the identity only
+       when its gain is above zero with a certainty of 99.5%.
+
+    Args:
+        train: what to learn from.
+        validation: what to judge by; may be None.
+        options: device, seed, batch size and the most epochs; the plan sets the rest.
+        corpus: ``(n, passage_dim)`` vectors of the corpus that will be searched, when it is
+            not that of ``train``. No labels. When it does not hold the training passages,
+            trials are judged on passages that training did not see.
+        show_progress: show a bar over the trials.
+        after_step: called with the adapter and the number of every step of the final training.
+
+    Raises:
+        InvalidVectorsError: when there are too few queries to hold any out.
+        TrainingError: when the loss is no longer a number.
+    """
+    target = train.passages if corpus is None else corpus
+    elsewhere = not _holds(target, train.passages)
+    unit = "passage" if elsewhere else holdout_unit(train)
+    folds = _folds(train, validation, unit, options.seed)
+    lean = len(train.queries) * train.passages.size > _LEAN_ABOVE
+    dims = train.queries.shape[1], train.passages.shape[1]
+    with tqdm(desc="Trials", unit="trial", disable=not show_progress) as bar:
+        judged: list[_Judged] = []
+
+        def attempt(candidate: _Candidate) -> None:
+            bar.set_postfix_str(candidate.name)
+            judged.append(_judge(candidate, folds))
+            bar.update()
+
+        for candidate in _untrained(*dims, elsewhere=elsewhere):
+            attempt(candidate)
+        start = _simplest(judged).candidate
+        for candidate in _trained(start, _bounded(options, train), *dims, lean=lean):
+            attempt(candidate)
+        if unit == "query":
+            attempt(_memory(start, _bounded(options, train)))
+
+        base = judged[0] if dims[0] == dims[1] else None
+        chosen = _simplest(judged)
+        if base is not None and _gain(chosen, base)[1] <= 0:
+            chosen = base
+        bar.set_postfix_str(f"training {chosen.candidate.name}")
+        adapter = _on_everything(chosen, train, target, 1 if lean else _SEEDS, after_step)
+    logger.info("Chose %s from %d trials.", chosen.candidate.name, len(judged))
+    return Search(
+        adapter,
+        tuple(_trial(one, base, chosen=one is chosen) for one in judged),
+        {} if base is None else base.metrics,
+        chosen.metrics,
+    )
+
+
+def _untrained(dim: int, passage_dim: int, *, elsewhere: bool) -> list[_Candidate]:
+    """Return the candidates without a gradient step, the simplest first."""
+    if dim != passage_dim:
+        return [_Candidate("linear", lambda data, corpus, seed: LinearAdapter(dim, passage_dim))]
+    return [
+        _Candidate("identity", lambda data, corpus, seed: IdentityAdapter(dim)),
+        # Training queries say little of how queries about another corpus are spread.
+        *(_whitening(*powers) for powers in _POWERS if not (elsewhere and powers[1])),
+    ]
+
+
+def _whitening(passage_power: float, query_power: float) -> _Candidate:
+    def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
+        weight = whitening(
+            corpus,
+            data.queries,
+            passage_power=passage_power,
+            query_power=query_power,
+            similarity=data.similarity,
+        )
+        return _linear(weight)
+
+    name = f"whitening, passages {passage_power:g}"
+    return _Candidate(name + (f", queries {query_power:g}" if query_power else ""), build)
+
+
+def _linear(weight: NDArray[np.float32]) -> LinearAdapter:
+    adapter = LinearAdapter(weight.shape[1], weight.shape[0])
+    adapter.load_arrays({"linear.weight": weight})
+    return adapter
+
+
+def _trained(
+    start: _Candidate, options: TrainingOptions, dim: int, passage_dim: int, *, lean: bool
+) -> list[_Candidate]:
+    """Return the candidates that are trained, linear ones first."""
+
+    def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
+        adapter = start.build(data, corpus, seed)
+        # The identity has nothing to train; a linear adapter starts as it.
+        return LinearAdapter(dim) if isinstance(adapter, IdentityAdapter) else adapter
+
+    epochs, rates = (6, (3e-4, 1e-3)) if lean else (12, (1e-4, 3e-4, 1e-3))
+    epochs = min(epochs, options.epochs)
+    options = replace(options, epochs=epochs, patience=epochs)
+    candidates = [
+        _Candidate(
+            f"linear from {start.name}, rate {rate:g}", build, replace(options, learning_rate=rate)
+        )
+        for rate in rates
+    ]
+    if lean:
+        return candidates
+    options = replace(options, learning_rate=1e-3)
+    if dim == passage_dim:
+        rank = min(64, dim)
+        candidates.append(
+            _Candidate(
+                f"low-rank, rank {rank}",
+                lambda data, corpus, seed: LinearAdapter(dim, rank=rank, seed=seed),
+                options,
+            )
+        )
+    candidates.append(
+        _Candidate(
+            "two-layer",
+            lambda data, corpus, seed: TwoLayerAdapter(dim, None, passage_dim, seed=seed),
+            options,
+        )
+    )
+    return candidates
+
+
+def _memory(start: _Candidate, options: TrainingOptions) -> _Candidate:
+    def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
+        first = start.build(data, corpus, seed)
+        weight = np.eye(data.passages.shape[1], data.queries.shape[1], dtype=np.float32)
+        if isinstance(first, LinearAdapter):
+            weight = first.arrays()["linear.weight"]
+        return memory_of(data, weight, seed=seed)
+
+    epochs = min(4, options.epochs)
+    options = replace(options, learning_rate=1e-3, epochs=epochs, patience=epochs)
+    return _Candidate(f"memory, from {start.name}", build, options)
+
+
+def _judge(candidate: _Candidate, folds: Sequence[Fold]) -> _Judged:
+    """Try a candidate on every fold and pool what its held-out queries say."""
+    runs: list[tuple[PerQueryMetrics, ...]] = []
+    for fold in folds:
+        adapter = candidate.build(fold.train, fold.validation.passages, 0)
+        if candidate.options is None:
+            mapped = adapt(transform_of(adapter), fold.validation.queries)
+            runs.append((judge(mapped, fold.validation),))
+        else:
+            run = train_adapter(adapter, fold.train, fold.validation, candidate.options)
+            runs.append(run.judged)
+    pooled = [
+        {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
+        for parts in zip(*runs, strict=True)
+    ]
+    epoch = int(np.argmax([one[SELECTION_METRIC].mean() for one in pooled]))
+    return _Judged(candidate, None if candidate.options is None else epoch, pooled[epoch])
+
+
+def _simplest(judged: Sequence[_Judged]) -> _Judged:
+    """Return the first of those that are about as good as the best."""
+    best = max(judged, key=lambda one: float(one.ndcg.mean()))
+    for one in judged:
+        behind = best.ndcg - one.ndcg
+        if behind.mean() <= _SIMPLER_WITHIN * behind.std() / np.sqrt(len(behind)):
+            return one
+    return best
+
+
+def _gain(one: _Judged, base: _Judged) -> tuple[float, float]:
+    """Return the mean gain over the base and the lower end of it."""
+    gains = one.ndcg - base.ndcg
+    if len(gains) < 2:
+        return float(gains.mean()), -1.0
+    error = gains.std(ddof=1) / np.sqrt(len(gains))
+    low = gains.mean() - stats.t.ppf(_CERTAINTY, len(gains) - 1) * error
+    return float(gains.mean()), float(low)
+
+
+def _trial(one: _Judged, base: _Judged | None, *, chosen: bool) -> Trial:
+    gain, low = (None, None) if base is None else _gain(one, base)
+    return Trial(one.candidate.name, float(one.ndcg.mean()), gain, low, one.epoch, chosen)
+
+
+def _on_everything(
+    chosen: _Judged,
+    train: VectorDataset,
+    corpus: FloatArray,
+    seeds: int,
+    after_step: AfterStep | None,
+) -> BaseAdapter:
+    """Make the chosen adapter from the whole training set, for the corpus it will search.
+
+    A linear adapter is trained with several seeds and its weights are averaged.
+    """
+    candidate, options = chosen.candidate, chosen.candidate.options
+    adapter = candidate.build(train, corpus, options.seed if options else 0)
+    if options is None or not chosen.epoch:
+        return adapter
+    if kind_of(type(adapter)) != "linear":
+        seeds = 1
+    states = []
+    for seed in range(options.seed, options.seed + seeds):
+        adapter = candidate.build(train, corpus, options.seed)
+        seeded = replace(options, seed=seed)
+        train_adapter(
+            adapter,
+            train,
+            None,
+            seeded,
+            stop_after=chosen.epoch,
+            after_step=None if after_step is None else partial(after_step, adapter),
+        )
+        states.append(adapter.arrays())
+    adapter.load_arrays({name: np.mean([one[name] for one in states], 0) for name in states[0]})
+    return adapter
+
+
+def _folds(
+    train: VectorDataset, validation: VectorDataset | None, unit: HoldoutUnit, seed: int
+) -> list[Fold]:
+    judged = [] if validation is None else [Fold(train, validation)]
+    if validation is not None and len(validation.queries) >= _ENOUGH_VALIDATION:
+        return judged
+    n_folds = _FOLDS
+    if len(train.queries) * train.passages.size > _LEAN_ABOVE:
+        n_folds = max(5, -(-len(train.queries) // _MOST_JUDGED))
+    numbers = fold_numbers(train, n_folds, unit=unit, seed=seed)
+    used = np.unique(numbers)
+    if len(used) < 2:
+        if judged:
+            return judged
+        raise InvalidVectorsError(
+            f"{len(train.queries)} queries cannot be split by {unit} to judge adapters. Give more "
+            "queries, or a validation set of their own."
+        )
+    if n_folds > _FOLDS:
+        used = used[:1]
+    return judged + [hold_out(train, numbers == number, unit=unit) for number in used]
+
+
+def _bounded(options: TrainingOptions, train: VectorDataset) -> TrainingOptions:
+    """Return options whose epochs cost a bounded number of operations."""
+    steps = int(_MOST_PER_EPOCH / (train.passages.size * options.batch_size))
+    return replace(options, steps_per_epoch=max(8, steps))
+
+
+def _holds(corpus: FloatArray, passages: FloatArray) -> bool:
+    """Return whether at least half of the training passages are in the corpus."""
+    rows = {row.tobytes() for row in np.ascontiguousarray(corpus)}
+    found = sum(row.tobytes() in rows for row in np.ascontiguousarray(passages))
+    return found >= len(passages) / 2
