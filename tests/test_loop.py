@@ -357,6 +357,21 @@ class TestWeightDecay:
         train_adapter(adapter, train, None, options)
         torch.testing.assert_close(adapter.linear.weight.detach(), start, rtol=1e-6, atol=0)
 
+    def test_the_optimizer_adds_none_toward_zero(self, train):
+        """What gets no gradient keeps its value, though AdamW decays weights by default."""
+
+        class Unused(Recording):
+            def __init__(self) -> None:
+                super().__init__(DIM)
+                self.unused = torch.nn.Parameter(torch.full((3,), 5.0))
+
+            def forward(self, embed):
+                return super().forward(embed) + 0 * self.unused.sum()
+
+        adapter = Unused()
+        train_adapter(adapter, train, None, QUICK)
+        assert adapter.unused.tolist() == [5.0] * 3
+
 
 class TestAdapters:
     def test_queries_have_unit_length_unless_the_adapter_says_otherwise(self, train, validation):
