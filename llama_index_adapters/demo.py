@@ -17,6 +17,7 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import QueryBundle, TextNode
 
+from llama_index_adapters.adapters.registry import DEFAULT_ADAPTER
 from llama_index_adapters.dataset.documentation import documentation_dataset
 from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
 from llama_index_adapters.dataset.split import split_by_passage
@@ -82,6 +83,7 @@ def run_demo(
     n_pairs: int = DEFAULT_PAIRS,
     seed: int = 0,
     store: Path | None = None,
+    adapter: str = DEFAULT_ADAPTER,
     show_progress: bool = True,
     report: Callable[[str], None] = lambda line: None,
 ) -> DemoResult:
@@ -96,6 +98,7 @@ def run_demo(
         n_pairs: how many questions, in all.
         seed: which questions, how they are split, and the order of training.
         store: path of the store of vectors; the user's cache directory when left out.
+        adapter: what to learn, as the engine names it.
         show_progress: show progress bars.
         report: called with a line for people before every step.
 
@@ -124,6 +127,7 @@ def run_demo(
         embed_model,
         val_dataset=parts["val"],
         model_output_path=output / "adapter",
+        adapter=adapter,
         seed=seed,
         store=store,
         show_progress=show_progress,

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ from llama_index_adapters.vectors import local
 from tests.fakes import CountingEmbedding, ScriptedLLM, WordsEmbedding, synonym_questions
 
 COMMANDS = ("demo", "generate", "finetune", "evaluate")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 METRICS = {"hit_rate@10", "mrr@10", "ndcg@10", "recall@10"}
 
 
@@ -56,8 +60,9 @@ def run(capsys):
     return run_words
 
 
-def finetune(words=""):
-    return f"finetune train.json --embed-model local -o adapter --store s.sqlite3 {words}"
+def finetune(words="", *, adapter="linear"):
+    line = "finetune train.json --embed-model local -o adapter --store s.sqlite3"
+    return f"{line} --adapter {adapter} {words}"
 
 
 def only_line(errors):
@@ -157,6 +162,14 @@ def test_finetune_then_evaluate(run, base):
     assert f"{result['adapted']['ndcg@10']:.4f}" in shown
 
 
+def test_a_narrow_terminal_cuts_no_number(run, base, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    status, shown, _ = run(finetune("--test test.json"))
+    assert status == 0
+    assert "…" not in shown
+    assert "95% interval" in shown
+
+
 def test_without_a_test_set_the_figures_are_of_validation(run, base):
     assert run(finetune("--val val.json --json result.json"))[0] == 0
     result = json.loads(Path("result.json").read_text())
@@ -184,13 +197,29 @@ def test_a_second_run_embeds_nothing(run, base):
 
 
 def test_options_reach_the_training(run, base, place):
-    words = "--adapter two-layer --epochs 3 --batch-size 9 --learning-rate 0.01 --seed 5"
-    assert run(finetune(words))[0] == 0
+    words = "--epochs 3 --batch-size 9 --learning-rate 0.01 --seed 5"
+    assert run(finetune(words, adapter="two-layer"))[0] == 0
     config = json.loads((place / "adapter" / "config.json").read_text())
     assert config["kind"] == "two-layer"
     chosen = {name: config["training"][name] for name in ("epochs", "batch_size", "seed")}
     assert chosen == {"epochs": 3, "batch_size": 9, "seed": 5}
     assert config["training"]["learning_rate"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("words", "adapter"),
+    [("", "auto"), ("--epochs 9", "auto"), ("--learning-rate 0.1", "linear"), ("--bias", "linear")],
+)
+def test_the_adapter_is_searched_for_unless_an_option_says_how_to_train(
+    run, base, monkeypatch, words, adapter
+):
+    def stop(engine):
+        raise InvalidOptionError(f"asked for {engine.adapter}")
+
+    monkeypatch.setattr(EmbeddingAdapterFinetuneEngine, "finetune", stop)
+    status, _, errors = run(finetune(words, adapter="auto"))
+    assert status == 2
+    assert f"asked for {adapter}" in only_line(errors)
 
 
 def test_without_a_gain_the_identity_is_named(run, monkeypatch):
@@ -237,7 +266,7 @@ def test_a_wrong_command_line(run):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--adapter liner", "'liner' is not one of linear, .* Did you mean 'linear'"),
+        ("--adapter liner", "'liner' is not one of .*low-rank.* Did you mean 'linear'"),
         ("--similarity cosin", "'cosin' is not one of .* Did you mean 'cosine'"),
         ("--learning-rate 0", "learning_rate is 0.0"),
         ("--device abacus", "device is 'abacus', which torch cannot use"),
@@ -384,6 +413,14 @@ def test_an_interrupt_is_one_line(run, monkeypatch):
     status, shown, errors = run(finetune())
     assert (status, shown) == (130, "")
     assert "Interrupted. What was embedded or answered is stored" in only_line(errors)
+
+
+def test_logging_is_afterwards_as_before(run, base):
+    own, root = logging.getLogger("llama_index_adapters"), logging.getLogger()
+    before = (own.level, list(root.handlers), list(warnings.filters))
+    run(f"--debug {finetune('--epochs 1')}")
+    run("finetune none.json --embed-model local -o adapter")
+    assert (own.level, list(root.handlers), list(warnings.filters)) == before
 
 
 # Names

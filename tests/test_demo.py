@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from llama_index_adapters.ranking import top_k
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.local import local_embedding
 from tests.fakes import WordsEmbedding, synonym_questions
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 METRICS = {"hit_rate@10", "mrr@10", "ndcg@10", "recall@10"}
 
@@ -30,6 +33,7 @@ def run(folder, base=None, **options):
         base or WordsEmbedding(),
         store=folder / "store.sqlite3",
         show_progress=False,
+        adapter="linear",
         **{"n_pairs": 120, **options},
     )
 
@@ -164,6 +168,7 @@ def test_the_command_shows_before_and_after_in_80_columns(synonyms, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(models, "open_embed_model", lambda name: WordsEmbedding())
+    monkeypatch.setattr(demo, "run_demo", partial(demo.run_demo, adapter="linear"))
 
     assert main(["demo", "--pairs", "144", "--store", "store.sqlite3"]) == 0
 
@@ -186,7 +191,7 @@ def test_finetune_on_the_files_gives_the_same_figures_and_embeds_nothing(
     monkeypatch.setattr(models, "open_embed_model", lambda name: base)
     data = tmp_path / "out" / "data"
     command = ["finetune", str(data / "train.json"), "--val", str(data / "val.json")]
-    command += ["--test", str(data / "test.json"), "--embed-model", "local"]
+    command += ["--test", str(data / "test.json"), "--embed-model", "local", "--adapter", "linear"]
     command += ["--store", str(tmp_path / "store.sqlite3"), "-o", str(tmp_path / "adapter")]
     command += ["--json", str(tmp_path / "result.json")]
     assert main(command) == 0, capsys.readouterr().err

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -63,7 +64,7 @@ def _common(
     ] = False,
 ) -> None:
     """Do what every command needs first."""
-    _configure_logging(debug)
+    context.with_resource(_log_shown(debug))
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -123,11 +124,24 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _configure_logging(debug: bool) -> None:
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
-    if debug:
-        logging.getLogger("llama_index_adapters").setLevel(logging.DEBUG)
-        return
-    warnings.simplefilter("ignore")
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+@contextmanager
+def _log_shown(debug: bool) -> Iterator[None]:
+    """Show warnings, or with ``debug`` every step, on standard error; afterwards as before."""
+    root, own = logging.getLogger(), logging.getLogger("llama_index_adapters")
+    chatty = [logging.getLogger(name) for name in _CHATTY]
+    before = [(logger, logger.level) for logger in (own, *chatty)]
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(handler)
+    own.setLevel(logging.DEBUG if debug else logging.WARNING)
+    with warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+            for logger in chatty:
+                logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            for logger, level in before:
+                logger.setLevel(level)

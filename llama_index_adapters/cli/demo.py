@@ -13,7 +13,14 @@ from rich.text import Text
 
 from llama_index_adapters.cli import models
 from llama_index_adapters.cli.options import DirectoryOutput, SeedOption, StoreOption
-from llama_index_adapters.cli.output import console, counted, show_use, shows_progress, took
+from llama_index_adapters.cli.output import (
+    console,
+    counted,
+    show_comparison,
+    show_use,
+    shows_progress,
+    took,
+)
 
 if TYPE_CHECKING:
     from llama_index_adapters.demo import Search
@@ -66,7 +73,7 @@ def demo(
         f"{took(seconds['embed'])}, trained in {took(seconds['train'])}\n\n"
         "Base and adapted on the test questions, which decided nothing before:"
     )
-    out.print(result.evaluation.comparison.table())
+    show_comparison(out, result.evaluation.comparison)
     if result.searches:
         out.print(
             "\nTest questions through one VectorStoreIndex, with the base model and with the "

@@ -14,7 +14,7 @@ from llama_index_adapters.cli.options import (
     SimilarityOption,
     StoreOption,
 )
-from llama_index_adapters.cli.output import console, counted, shows_progress, took
+from llama_index_adapters.cli.output import console, counted, show_comparison, shows_progress, took
 from llama_index_adapters.ranking import Similarity
 
 HELP = """Measure a saved adapter against its base model.
@@ -88,6 +88,6 @@ def evaluate(
         f"Base and adapted ({saved.kind}) on the questions of {test}:",
         soft_wrap=True,
     )
-    out.print(measured.comparison.table())
+    show_comparison(out, measured.comparison)
     if json is not None:
-        out.print(f"These figures written to {json}.", soft_wrap=True)
+        out.print(f"\nThese figures written to {json}.", soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -17,7 +17,14 @@ from llama_index_adapters.cli.options import (
     StoreOption,
     one_of,
 )
-from llama_index_adapters.cli.output import console, counted, show_use, shows_progress, took
+from llama_index_adapters.cli.output import (
+    console,
+    counted,
+    show_comparison,
+    show_use,
+    shows_progress,
+    took,
+)
 from llama_index_adapters.ranking import Similarity
 from llama_index_adapters.training.options import TrainingOptions
 
@@ -69,7 +76,12 @@ def finetune(
     json: JsonOption = None,
     adapter: Annotated[
         str,
-        typer.Option(metavar="|".join(ADAPTERS), callback=one_of(ADAPTERS), help="What to learn."),
+        typer.Option(
+            metavar="|".join(ADAPTERS),
+            callback=one_of(ADAPTERS),
+            help="What to learn; auto tries several and keeps what held-out questions show to be "
+            "best.",
+        ),
     ] = DEFAULT_ADAPTER,
     similarity: SimilarityOption = "cosine",
     store: StoreOption = None,
@@ -86,12 +98,19 @@ def finetune(
         int, typer.Option(metavar="N", min=1, help="Questions per step.")
     ] = TrainingOptions.batch_size,
     learning_rate: Annotated[
-        float, typer.Option(metavar="X", help="The peak of the learning rate.")
-    ] = TrainingOptions.learning_rate,
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="The peak of the learning rate. With auto: train a linear adapter at this rate.",
+            show_default=f"{TrainingOptions.learning_rate:g}, auto tries several",
+        ),
+    ] = None,
     bias: Annotated[
         bool | None,
         typer.Option(
-            "--bias/--no-bias", help="Learn a bias too.", show_default="as the adapter does"
+            "--bias/--no-bias",
+            help="Learn a bias too, or none. With auto: train a linear adapter like that.",
+            show_default="as the adapter does",
         ),
     ] = None,
     seed: SeedOption = TrainingOptions.seed,
@@ -119,10 +138,10 @@ def finetune(
         result_record,
         write_result,
     )
-    from llama_index_adapters.training.loop import torch_device
     from llama_index_adapters.vectors.identity import model_label
 
-    torch_device(device)  # refused before anything is embedded
+    # The rate is only handed on when it is given: it turns off the search for the best adapter.
+    rate: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
     compared_by, progress = cast(Similarity, similarity), shows_progress()
     engine = EmbeddingAdapterFinetuneEngine(
         train_set,
@@ -133,12 +152,12 @@ def finetune(
         similarity=compared_by,
         epochs=epochs,
         batch_size=batch_size,
-        learning_rate=learning_rate,
         bias=bias,
         seed=seed,
         device=device,
         store=store,
         show_progress=progress,
+        **rate,
     )
     out = console()
     out.print(
@@ -181,12 +200,12 @@ def finetune(
         f"Base and adapted on the {measured_on} questions ({source}):",
         soft_wrap=True,
     )
-    out.print(comparison.table())
+    show_comparison(out, comparison)
     if finetuned.adapter == "identity":
         out.print(
             "Training gained nothing on the validation questions, so the adapter is the "
             "identity: it leaves questions as they are.\n"
         )
     written = "" if json is None else f", these figures to {json}"
-    out.print(f"Adapter ({finetuned.adapter}) written to {output}{written}.\n", soft_wrap=True)
+    out.print(f"\nAdapter ({finetuned.adapter}) written to {output}{written}.\n", soft_wrap=True)
     show_use(out, output, embed_model)

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from llama_index_adapters.cli.models import code_for
 
+if TYPE_CHECKING:
+    from llama_index_adapters.evaluation.comparison import Comparison
 
-def console() -> Console:
+TABLE_WIDTH = 72  # columns that the table of a comparison needs
+
+
+def console(width: int | None = None) -> Console:
     """Return the console of standard output; what is printed is text, not markup."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def shows_progress() -> bool:
     """Whether there is somebody to see a progress bar."""
     return sys.stderr.isatty()
+
+
+def show_comparison(out: Console, comparison: Comparison) -> None:
+    """Show the table of base and adapted; a narrow terminal wraps it rather than cut numbers."""
+    wide = out if out.width >= TABLE_WIDTH else console(TABLE_WIDTH)
+    wide.print(comparison.table())
 
 
 def show_command(out: Console, command: str) -> None:
