@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 import subprocess
 import sys
 import warnings
@@ -220,6 +221,14 @@ def test_the_adapter_is_searched_for_unless_an_option_says_how_to_train(
     status, _, errors = run(finetune(words, adapter="auto"))
     assert status == 2
     assert f"asked for {adapter}" in only_line(errors)
+
+
+def test_a_search_says_what_it_chose_and_on_which_questions(run, base):
+    words = "--val val.json --epochs 1"
+    status, shown, errors = run(finetune(words, adapter="auto"))
+    assert (status, errors) == (0, "")
+    assert re.search(r"Chosen of \d+ adapters: \w+", shown)
+    assert "validation questions (val.json and held out of train.json)" in shown
 
 
 def test_without_a_gain_the_identity_is_named(run, monkeypatch):

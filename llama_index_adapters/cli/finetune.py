@@ -193,10 +193,17 @@ def finetune(
         )
         write_result(json, record)
 
-    source = test or val or f"held out of {train}"
+    source = str(test or val or f"held out of {train}")
+    if measured_on == "validation" and val_set is not None:
+        judged = comparison.wins + comparison.losses + comparison.ties
+        if judged > len(val_set.queries):  # a search adds training questions to a small set
+            source = f"{val} and held out of {train}"
+    chosen = [trial.name for trial in finetuned.trials if trial.chosen]
     out.print(
         f"Embedded {counted(texts, 'text')} in {took(seconds['embed'])}, "
-        f"trained in {took(seconds['train'])}\n\n"
+        f"trained in {took(seconds['train'])}"
+        + (f"\nChosen of {len(finetuned.trials)} adapters: {chosen[0]}" if chosen else "")
+        + "\n\n"
         f"Base and adapted on the {measured_on} questions ({source}):",
         soft_wrap=True,
     )
