@@ -38,7 +38,7 @@ Every file is a question set in LlamaIndex's JSON, as the command generate write
    "relevant_docs": {"q1": ["n1"]}}
 
 The figures are those of TEST.json when there is one, else of the questions to validate with.
-Those also decide when training stops, so they flatter it a little.
+Those also decide what is learned and when training stops, so they flatter it a little.
 
 For example:
 
@@ -63,7 +63,7 @@ def finetune(
         typer.Option(
             metavar="VAL.json",
             help="Questions to validate with.",
-            show_default="a fifth of TRAIN.json",
+            show_default="held out of TRAIN.json",
         ),
     ] = None,
     test: Annotated[
