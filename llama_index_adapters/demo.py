@@ -115,7 +115,8 @@ def run_demo(
         f"{len(whole.queries):,} questions: {sizes['train']:,} to train on, {sizes['val']:,} to "
         f"validate with, {sizes['test']:,} to test with. No question of one part asks about a "
         f"passage of another. Validation and test rank all {len(whole.corpus):,} passages; "
-        f"training sees its own {len(parts['train'].corpus):,} only."
+        f"training answers with its own {len(parts['train'].corpus):,} only, and knows of the "
+        "others no more than their vectors."
     )
 
     report(f"Embedding what is not stored yet, with {model_label(embed_model)}")
@@ -128,6 +129,7 @@ def run_demo(
         val_dataset=parts["val"],
         model_output_path=output / "adapter",
         adapter=adapter,
+        target_corpus=list(whole.corpus.values()),
         seed=seed,
         store=store,
         show_progress=show_progress,

@@ -87,32 +87,37 @@ class MemoryAdapter(BaseAdapter):
 
     def training_forward(self, embed: Tensor, rows: Tensor) -> Tensor:
         """Map training queries as if each of them had not been remembered."""
-        scores = self._scores(embed)
-        if self._entry_of_query is not None and self._queries_of_entry is not None:
-            entry = self._entry_of_query.to(rows.device)[rows]
-            remembered = torch.nonzero(entry >= 0).squeeze(1)
-            entry = entry[remembered]
-            count = self._queries_of_entry.to(rows.device)[entry][:, None]
-            units = functional.normalize(embed[remembered], dim=-1)
-            others = functional.normalize(self.key_map(self.keys[entry] * count - units), dim=-1)
-            query = functional.normalize(self.key_map(units), dim=-1)
-            own = self.log_sharpness.exp() * (query * others).sum(dim=-1, keepdim=True)
-            own = torch.where(count > 1, own, torch.full_like(own, _FORGOTTEN))
-            scores = scores.index_put((remembered, entry), own.squeeze(1))
-        return self._mapped(embed, scores)
+        return self._mapped(embed, self._scores_without_self(embed, rows))
 
     def _scores(self, embed: Tensor) -> Tensor:
         keys = functional.normalize(self.key_map(self.keys), dim=-1)
         query = functional.normalize(self.key_map(embed), dim=-1)
         return self.log_sharpness.exp() * (query @ keys.T)
 
+    def _scores_without_self(self, embed: Tensor, rows: Tensor) -> Tensor:
+        scores = self._scores(embed)
+        if self._entry_of_query is None or self._queries_of_entry is None:
+            return scores
+        entry = self._entry_of_query.to(rows.device)[rows]
+        remembered = torch.nonzero(entry >= 0).squeeze(1)
+        entry = entry[remembered]
+        count = self._queries_of_entry.to(rows.device)[entry][:, None]
+        units = functional.normalize(embed[remembered], dim=-1)
+        others = functional.normalize(self.key_map(self.keys[entry] * count - units), dim=-1)
+        query = functional.normalize(self.key_map(units), dim=-1)
+        own = self.log_sharpness.exp() * (query * others).sum(dim=-1, keepdim=True)
+        own = torch.where(count > 1, own, torch.full_like(own, _FORGOTTEN))
+        return scores.index_put((remembered, entry), own.squeeze(1))
+
     def _mapped(self, embed: Tensor, scores: Tensor) -> Tensor:
+        recalled = self._recalled(scores)
+        mapped = functional.normalize(self.linear(embed), dim=-1)
+        return mapped + self.log_strength.exp() * recalled
+
+    def _recalled(self, scores: Tensor) -> Tensor:
         best, entry = scores.topk(self.neighbours, dim=1)
-        recalled = functional.embedding_bag(
+        return functional.embedding_bag(
             entry, self.values, mode="sum", per_sample_weights=torch.softmax(best, dim=1)
-        )
-        return functional.normalize(self.linear(embed), dim=-1) + (
-            self.log_strength.exp() * recalled
         )
 
     def get_config_dict(self) -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""Adapters that need no gradient step: whitening, from vectors without any label."""
+"""Adapters that need no gradient step: whitening, and regression from labels."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llama_index_adapters.ranking import Similarity, scoring_form
+from llama_index_adapters.ranking import Similarity, scoring_form, unit_rows
 from llama_index_adapters.transforms import FloatArray
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 # How much of the second moment is replaced by a multiple of the identity; without it,
 # directions that few vectors use would be blown up.
@@ -54,3 +55,33 @@ def inverse_power(vectors: FloatArray, power: float) -> NDArray[np.float64]:
     values, directions = np.linalg.eigh(shrunk)
     result: NDArray[np.float64] = (directions * values**-power) @ directions.T
     return result
+
+
+def regression(data: VectorDataset, *, pull: float) -> NDArray[np.float32]:
+    """Return the linear map from queries to their passages, pulled toward the identity.
+
+    It minimises ``sum |W q - p|^2 + pull · n · s · |W - I|^2`` over the training queries ``q``
+    of unit length and the mean ``p`` of their relevant passages: ridge regression (Hoerl and
+    Kennard, 1970) around the identity, with ``s`` the mean variance of the queries per direction.
+
+    Args:
+        data: the training set; queries and passages of one dimension.
+        pull: how strongly the identity holds; at 0 it is plain least squares.
+
+    Returns:
+        ``(dim, dim)``; ``q' = weight @ q``.
+    """
+    matrix, _ = scoring_form(data.passages, data.similarity)
+    queries, targets = unit_rows(data.queries), unit_rows(mean_passages(data, matrix))
+    dim, count = queries.shape[1], len(queries)
+    moment = (queries.T @ queries).astype(np.float64)
+    pulled = pull * count * (np.trace(moment) / count / dim) * np.eye(dim)
+    crossed = (targets.T @ queries).astype(np.float64)
+    weight = np.linalg.solve(moment + pulled, (crossed + pulled).T).T
+    return np.asarray(weight, dtype=np.float32)
+
+
+def mean_passages(data: VectorDataset, matrix: FloatArray) -> FloatArray:
+    """Return the mean of the rows of ``matrix`` relevant to each query, ``(n_queries, dim)``."""
+    sums = np.add.reduceat(matrix[data.relevance.passages], data.relevance.offsets[:-1])
+    return np.asarray(sums / data.relevance.counts[:, None], dtype=np.float32)

@@ -8,7 +8,7 @@ from scipy.cluster.vq import kmeans2
 
 from llama_index_adapters.adapters.memory import MemoryAdapter
 from llama_index_adapters.ranking import scoring_form, unit_rows
-from llama_index_adapters.training.closed_form import inverse_power
+from llama_index_adapters.training.closed_form import inverse_power, mean_passages
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 # Bounds what a query costs: one product with this many keys.
@@ -42,7 +42,7 @@ def memory_of(
     entries = int(entry_of_query.max()) + 1
     counts = np.bincount(entry_of_query[remembered], minlength=entries)[:, None]
     matrix, _ = scoring_form(data.passages, data.similarity)
-    targets = np.add.reduceat(matrix[data.relevance.passages], data.relevance.offsets[:-1])
+    targets = mean_passages(data, matrix)
     keys = np.zeros((entries, units.shape[1]), np.float32)
     values = np.zeros((entries, matrix.shape[1]), np.float32)
     np.add.at(keys, entry_of_query[remembered], units[remembered])

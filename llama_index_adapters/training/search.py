@@ -17,7 +17,7 @@ from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.registry import kind_of
 from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.training.closed_form import whitening
+from llama_index_adapters.training.closed_form import regression, whitening
 from llama_index_adapters.training.holdout import (
     Fold,
     HoldoutUnit,
@@ -54,7 +54,12 @@ _LEAN_ABOVE = 2e10
 _MOST_PER_EPOCH = 1e11
 _SEEDS = 3
 # Powers of the inverse second moments of (passages, queries), mildest first.
-_POWERS = ((0.125, 0.0), (0.25, 0.0), (0.375, 0.0), (0.25, 0.25))
+_PASSAGE_POWERS = (0.125, 0.25, 0.375)
+_POWERS = (*((power, 0.0) for power in _PASSAGE_POWERS), (0.25, 0.25))
+# How strongly a regression is pulled toward the identity.
+_PULLS = (10.0, 3.0, 1.0, 0.1)
+_RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+_FIRST_RATES = (2, 3)
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,8 @@ def search_adapter(
 
     1. Held-out queries come from cross-validation on the training set, from the validation set
        when it is large, from both when it is small.
-    2. Corpus whitening needs no training, so its strength is tried first.
+    2. Whitening needs no training and regression on the labels a moment: their strengths are
+       tried first.
     3. Linear adapters are trained from the best of these with several learning rates; small
        sets also try a low-rank and a two-layer one.
     4. Where passages are asked about again, a memory of training queries is trained as well.
@@ -169,13 +175,23 @@ def search_adapter(
             judged.append(_judge(candidate, folds))
             bar.update()
 
-        for candidate in _untrained(*dims, elsewhere=elsewhere):
+        for candidate in _unlabelled(*dims, elsewhere=elsewhere):
             attempt(candidate)
-        start = _simplest(judged).candidate
-        for candidate in _trained(start, _bounded(options, train), *dims, lean=lean):
-            attempt(candidate)
+        start = _simplest(judged)
+        if dims[0] == dims[1]:
+            for candidate in _regressions(judged):
+                attempt(candidate)
+            # Training goes further from a start without labels, unless that is far behind.
+            ahead = max(judged, key=lambda one: float(one.ndcg.mean()))
+            if _gain(ahead, start)[1] > 0:
+                start = ahead
+        plan = _epochs(options, folds[-1].train, lean=lean)
+        _climb(lambda rate: attempt(_linear_from(start.candidate, plan, rate, dims[0])), judged)
+        if not lean:
+            for candidate in _small_families(plan, *dims):
+                attempt(candidate)
         if unit == "query":
-            attempt(_memory(start, _bounded(options, train)))
+            attempt(_memory(start.candidate, plan))
 
         base = judged[0] if dims[0] == dims[1] else None
         chosen = _simplest(judged)
@@ -192,18 +208,30 @@ def search_adapter(
     )
 
 
-def _untrained(dim: int, passage_dim: int, *, elsewhere: bool) -> list[_Candidate]:
-    """Return the candidates without a gradient step, the simplest first."""
+def _unlabelled(dim: int, passage_dim: int, *, elsewhere: bool) -> list[_Candidate]:
+    """Return the candidates that need no labels, the simplest first."""
     if dim != passage_dim:
         return [_Candidate("linear", lambda data, corpus, seed: LinearAdapter(dim, passage_dim))]
     return [
         _Candidate("identity", lambda data, corpus, seed: IdentityAdapter(dim)),
         # Training queries say little of how queries about another corpus are spread.
-        *(_whitening(*powers) for powers in _POWERS if not (elsewhere and powers[1])),
+        *(_closed_form(*powers) for powers in _POWERS if not (elsewhere and powers[1])),
     ]
 
 
-def _whitening(passage_power: float, query_power: float) -> _Candidate:
+def _regressions(judged: Sequence[_Judged]) -> list[_Candidate]:
+    """Return regressions on the labels, followed by the best whitening of the passages."""
+    best = max(_PASSAGE_POWERS, key=lambda power: _mean_of(_closed_form(power).name, judged))
+    return [_closed_form(best, pull=pull) for pull in _PULLS]
+
+
+def _mean_of(name: str, judged: Sequence[_Judged]) -> float:
+    return next(float(one.ndcg.mean()) for one in judged if one.candidate.name == name)
+
+
+def _closed_form(
+    passage_power: float, query_power: float = 0.0, pull: float | None = None
+) -> _Candidate:
     def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
         weight = whitening(
             corpus,
@@ -212,10 +240,11 @@ def _whitening(passage_power: float, query_power: float) -> _Candidate:
             query_power=query_power,
             similarity=data.similarity,
         )
-        return _linear(weight)
+        return _linear(weight if pull is None else weight @ regression(data, pull=pull))
 
     name = f"whitening, passages {passage_power:g}"
-    return _Candidate(name + (f", queries {query_power:g}" if query_power else ""), build)
+    name += f", queries {query_power:g}" if query_power else ""
+    return _Candidate(name if pull is None else f"regression, pull {pull:g}, {name}", build)
 
 
 def _linear(weight: NDArray[np.float32]) -> LinearAdapter:
@@ -224,45 +253,68 @@ def _linear(weight: NDArray[np.float32]) -> LinearAdapter:
     return adapter
 
 
-def _trained(
-    start: _Candidate, options: TrainingOptions, dim: int, passage_dim: int, *, lean: bool
-) -> list[_Candidate]:
-    """Return the candidates that are trained, linear ones first."""
-
+def _linear_from(start: _Candidate, options: TrainingOptions, rate: float, dim: int) -> _Candidate:
     def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
         adapter = start.build(data, corpus, seed)
         # The identity has nothing to train; a linear adapter starts as it.
         return LinearAdapter(dim) if isinstance(adapter, IdentityAdapter) else adapter
 
-    epochs, rates = (6, (3e-4, 1e-3)) if lean else (12, (1e-4, 3e-4, 1e-3))
-    epochs = min(epochs, options.epochs)
-    options = replace(options, epochs=epochs, patience=epochs)
-    candidates = [
-        _Candidate(
-            f"linear from {start.name}, rate {rate:g}", build, replace(options, learning_rate=rate)
-        )
-        for rate in rates
-    ]
-    if lean:
-        return candidates
+    name = f"linear from {start.name}, rate {rate:.0e}"
+    return _Candidate(name, build, replace(options, learning_rate=rate))
+
+
+def _climb(attempt: Callable[[float], None], judged: list[_Judged]) -> None:
+    """Try learning rates from two in the middle, going on where it gets better."""
+
+    def score(position: int) -> float:
+        attempt(_RATES[position])
+        return float(judged[-1].ndcg.mean())
+
+    low, high = _FIRST_RATES
+    scores = {low: score(low), high: score(high)}
+    step = 1 if scores[high] > scores[low] else -1
+    position = high if step > 0 else low
+    while 0 <= position + step < len(_RATES):
+        following = score(position + step)
+        if following <= scores[position]:
+            break
+        position += step
+        scores[position] = following
+
+
+def _small_families(options: TrainingOptions, dim: int, passage_dim: int) -> list[_Candidate]:
+    """Return the families that seldom win, for sets on which a trial costs little."""
     options = replace(options, learning_rate=1e-3)
-    if dim == passage_dim:
-        rank = min(64, dim)
-        candidates.append(
-            _Candidate(
-                f"low-rank, rank {rank}",
-                lambda data, corpus, seed: LinearAdapter(dim, rank=rank, seed=seed),
-                options,
-            )
-        )
-    candidates.append(
-        _Candidate(
-            "two-layer",
-            lambda data, corpus, seed: TwoLayerAdapter(dim, None, passage_dim, seed=seed),
-            options,
-        )
+    two_layer = _Candidate(
+        "two-layer",
+        lambda data, corpus, seed: TwoLayerAdapter(dim, None, passage_dim, seed=seed),
+        options,
     )
-    return candidates
+    if dim != passage_dim:
+        return [two_layer]
+    rank = min(64, dim)
+    low_rank = _Candidate(
+        f"low-rank, rank {rank}",
+        lambda data, corpus, seed: LinearAdapter(dim, rank=rank, seed=seed),
+        options,
+    )
+    return [low_rank, two_layer]
+
+
+def _epochs(options: TrainingOptions, train: VectorDataset, *, lean: bool) -> TrainingOptions:
+    """Return options with as many epochs as the plan gives, of bounded cost each."""
+    n_queries = len(train.queries)
+    # Small sets take small batches, so that an epoch has steps to learn in.
+    batch_size = min(options.batch_size, max(16, n_queries // 8))
+    epochs = min(options.epochs, 6 if lean else 12)
+    steps = int(_MOST_PER_EPOCH / (train.passages.size * batch_size))
+    return replace(
+        options,
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=epochs,
+        steps_per_epoch=max(8, steps),
+    )
 
 
 def _memory(start: _Candidate, options: TrainingOptions) -> _Candidate:
@@ -370,19 +422,14 @@ def _folds(
     if len(used) < 2:
         if judged:
             return judged
+        count = len(train.queries)
         raise InvalidVectorsError(
-            f"{len(train.queries)} queries cannot be split by {unit} to judge adapters. Give more "
-            "queries, or a validation set of their own."
+            f"{count} {'query' if count == 1 else 'queries'} cannot be split by {unit} to judge "
+            "adapters. Give more queries, or a validation set of their own."
         )
     if n_folds > _FOLDS:
         used = used[:1]
     return judged + [hold_out(train, numbers == number, unit=unit) for number in used]
-
-
-def _bounded(options: TrainingOptions, train: VectorDataset) -> TrainingOptions:
-    """Return options whose epochs cost a bounded number of operations."""
-    steps = int(_MOST_PER_EPOCH / (train.passages.size * options.batch_size))
-    return replace(options, steps_per_epoch=max(8, steps))
 
 
 def _holds(corpus: FloatArray, passages: FloatArray) -> bool:

@@ -1,0 +1,230 @@
+"""The search: what it may choose, when it must hold still, and that it repeats itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from llama_index_adapters.adapters.base import transform_of
+from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.adapters.memory import MemoryAdapter
+from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.training.closed_form import SHRINKAGE, inverse_power, whitening
+from llama_index_adapters.training.loop import judge, train_adapter
+from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.remember import memory_of
+from llama_index_adapters.training.search import search_adapter
+from llama_index_adapters.transforms import adapt
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+DIM = 16
+OPTIONS = TrainingOptions(batch_size=32)
+
+
+def questions(
+    n_queries: int = 200,
+    n_passages: int = 200,
+    *,
+    seed: int = 0,
+    noise: float = 0.5,
+    common: float = 0.0,
+    passage_dim: int = DIM,
+) -> VectorDataset:
+    """Passages, and queries that are noisy rotations of the passage they ask about."""
+    rng = np.random.default_rng(seed)
+    turn = np.linalg.qr(np.random.default_rng(99).normal(size=(passage_dim, DIM)))[0]
+    passages = rng.normal(size=(n_passages, passage_dim))
+    relevant = np.arange(n_queries) % n_passages
+    mixed = 0.3 * passages[relevant][:, :DIM] + passages[relevant] @ turn[:, :DIM]
+    queries = mixed + noise * rng.normal(size=(n_queries, DIM))
+    shared = np.ones(passage_dim) * common
+    return VectorDataset(
+        queries, passages + shared, Relevance.from_rows([[int(row)] for row in relevant])
+    )
+
+
+def unrelated(seed: int, n_queries: int = 120, n_passages: int = 40) -> VectorDataset:
+    """Relevance drawn at random: nothing that could be learned carries over."""
+    rng = np.random.default_rng(seed)
+    return VectorDataset(
+        rng.normal(size=(n_queries, DIM)),
+        rng.normal(size=(n_passages, DIM)),
+        Relevance.from_rows(rng.integers(0, n_passages, (n_queries, 1)).tolist()),
+    )
+
+
+def served(adapter, data):
+    return judge(adapt(transform_of(adapter), data.queries), data)["ndcg@10"].mean()
+
+
+class TestChoice:
+    def test_what_can_be_learned_is_learned(self):
+        train, fresh = questions(), questions(seed=5)
+        before = judge(fresh.queries, fresh)["ndcg@10"].mean()
+        found = search_adapter(train, None, OPTIONS)
+        chosen = [trial for trial in found.trials if trial.chosen]
+        assert len(chosen) == 1
+        assert chosen[0].gain_low > 0
+        assert served(found.adapter, fresh) > before + 0.2
+
+    def test_the_report_is_of_queries_the_model_had_not_seen(self):
+        train = questions(noise=2.0)
+        found = search_adapter(train, None, OPTIONS)
+        assert len(found.adapted["ndcg@10"]) == len(found.base["ndcg@10"]) == len(train.queries)
+        chosen = next(trial for trial in found.trials if trial.chosen)
+        assert found.adapted["ndcg@10"].mean() == pytest.approx(chosen.ndcg)
+        # On what it was trained on it is better than that.
+        assert served(found.adapter, train) > chosen.ndcg + 0.02
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_random_relevance_gives_the_identity(self, seed):
+        found = search_adapter(unrelated(seed), None, OPTIONS)
+        assert isinstance(found.adapter, IdentityAdapter)
+        assert max(trial.epoch or 0 for trial in found.trials) > 0  # others were trained
+
+    @pytest.mark.parametrize("seed", range(2))
+    def test_ten_lucky_validation_queries_move_nothing(self, seed):
+        train, few = unrelated(seed), unrelated(seed + 50, n_queries=10)
+        assert isinstance(search_adapter(train, few, OPTIONS).adapter, IdentityAdapter)
+
+    def test_a_large_validation_set_judges_alone(self):
+        train, validation = questions(), questions(300, 300, seed=3)
+        found = search_adapter(train, validation, OPTIONS)
+        np.testing.assert_array_equal(
+            found.base["ndcg@10"], judge(validation.queries, validation)["ndcg@10"]
+        )
+
+    def test_the_simplest_of_equals(self):
+        """The base is right everywhere: nothing is better, so nothing is taken."""
+        passages = np.random.default_rng(0).normal(size=(80, DIM))
+        data = VectorDataset(passages, passages, Relevance.from_rows([[row] for row in range(80)]))
+        found = search_adapter(data, None, OPTIONS)
+        assert [trial.name for trial in found.trials if trial.chosen] == ["identity"]
+
+    def test_one_query_cannot_be_judged(self):
+        with pytest.raises(InvalidVectorsError, match=r"1 query cannot be split by"):
+            search_adapter(questions(1, 5), None, OPTIONS)
+
+    def test_into_another_dimension(self):
+        train = questions(passage_dim=24)
+        found = search_adapter(train, None, OPTIONS)
+        assert found.base == {}
+        assert isinstance(found.adapter, LinearAdapter)
+        assert all(trial.gain is None for trial in found.trials)
+        assert served(found.adapter, questions(passage_dim=24, seed=5)) > 0.5
+
+    def test_same_seed_same_bytes(self):
+        found = [
+            search_adapter(questions(noise=2.0), None, dataclasses.replace(OPTIONS, seed=seed))
+            for seed in (1, 1, 2)
+        ]
+        assert found[0].trials == found[1].trials != found[2].trials
+        weights = [one.adapter.arrays()["linear.weight"].tobytes() for one in found[:2]]
+        assert weights[0] == weights[1]
+
+
+class TestTargetCorpus:
+    def test_its_vectors_shape_the_adapter(self):
+        train, other = questions(noise=1.0), questions(seed=8, common=1.0)
+        here = search_adapter(train, None, OPTIONS)
+        there = search_adapter(train, None, OPTIONS, corpus=other.passages)
+        assert here.adapter.arrays().keys() == there.adapter.arrays().keys()
+        assert not np.allclose(*(one.adapter.arrays()["linear.weight"] for one in (here, there)))
+
+    def test_nothing_is_remembered_for_another_corpus(self):
+        train, other = questions(200, 50), questions(seed=8)
+        tried = [trial.name for trial in search_adapter(train, None, OPTIONS).trials]
+        assert any(name.startswith("memory") for name in tried)
+        tried = [
+            trial.name
+            for trial in search_adapter(train, None, OPTIONS, corpus=other.passages).trials
+        ]
+        assert not any("memory" in name or "queries" in name for name in tried)
+
+
+class TestWhitening:
+    def test_the_definition(self):
+        data = questions(common=0.7)
+        passages = data.passages / np.linalg.norm(data.passages, axis=1, keepdims=True)
+        moment = passages.T.astype(np.float64) @ passages / len(passages)
+        shrunk = (1 - SHRINKAGE) * moment + SHRINKAGE * np.trace(moment) / DIM * np.eye(DIM)
+        # The square of C^-1/4 is the inverse of the square root.
+        root = inverse_power(passages, 0.25)
+        np.testing.assert_allclose(
+            root @ root @ root @ root @ shrunk * DIM / np.trace(moment), np.eye(DIM), atol=1e-5
+        )
+        weight = whitening(data.passages, passage_power=0.25)
+        np.testing.assert_allclose(weight, root / np.mean(np.diag(root)), rtol=1e-4, atol=1e-6)
+        assert np.mean(np.diag(weight)) == pytest.approx(1.0, abs=1e-5)
+
+    def test_full_power_makes_queries_white(self):
+        data = questions(2000)
+        scale = np.linspace(1, 3, DIM).astype(np.float32)
+        white = data.queries * scale @ inverse_power(data.queries * scale, 0.5).T
+        moment = white.T @ white / len(white)
+        spread = np.linalg.eigvalsh(moment / np.trace(moment) * DIM)
+        assert spread.max() / spread.min() < 1.6
+        before = np.linalg.eigvalsh((data.queries * scale).T @ (data.queries * scale))
+        assert before.max() / before.min() > 4
+
+
+class TestMemory:
+    def test_it_brings_a_query_to_what_its_like_was_about(self):
+        """Relevance that no linear map knows: only remembering helps."""
+        rng = np.random.default_rng(0)
+        topics, passages = rng.normal(size=(120, DIM)), rng.normal(size=(120, DIM))
+        topic = np.arange(480) % 120
+        queries = topics[topic] + 0.1 * rng.normal(size=(480, DIM))
+        data = VectorDataset(queries, passages, Relevance.from_rows(topic[:, None].tolist()))
+        found = search_adapter(data, None, OPTIONS)
+        assert isinstance(found.adapter, MemoryAdapter)
+        fresh = data.queries + 0.05
+        assert judge(adapt(transform_of(found.adapter), fresh), data)["ndcg@10"].mean() > 0.8
+        assert judge(fresh, data)["ndcg@10"].mean() < 0.4
+
+    def test_in_training_a_query_does_not_find_itself(self):
+        data = questions(60, 60)
+        memory = memory_of(data, np.eye(DIM, dtype=np.float32))
+        queries, rows = torch.from_numpy(data.queries), torch.arange(60)
+        with torch.no_grad():
+            seen = memory._recalled(memory._scores(queries))
+            unseen = memory._recalled(memory._scores_without_self(queries, rows))
+        passages = data.passages / np.linalg.norm(data.passages, axis=1, keepdims=True)
+        own = [(found.numpy() * passages).sum(axis=1).mean() for found in (seen, unseen)]
+        assert own[0] > 0.8 > 0.5 > own[1]
+
+    def test_merged_entries_leave_a_query_out_of_their_mean(self):
+        data = questions(40, 1)
+        merged = memory_of(data, np.eye(DIM, dtype=np.float32), most_entries=1)
+        rows = torch.arange(40)
+        queries = torch.from_numpy(data.queries)
+        with torch.no_grad():
+            scores = merged._scores_without_self(queries, rows)
+        units = data.queries / np.linalg.norm(data.queries, axis=1, keepdims=True)
+        key_map = merged.arrays()["key_map.weight"]
+        for row in (0, 17):
+            rest = key_map @ np.delete(units, row, axis=0).mean(axis=0)
+            query = key_map @ units[row]
+            cosine = rest @ query / np.linalg.norm(rest) / np.linalg.norm(query)
+            assert float(scores[row, 0]) == pytest.approx(20 * cosine, rel=1e-4)
+
+    def test_the_number_of_entries_is_bounded_and_every_topic_is_kept(self):
+        data = questions(300, 20)
+        merged = memory_of(data, np.eye(DIM, dtype=np.float32), most_entries=50)
+        assert 20 <= merged.entries <= 50
+        values = merged.arrays()["values"]
+        assert len(np.unique(values.round(5), axis=0)) == 20
+
+    def test_it_trains(self):
+        data = questions(300, 20, noise=1.0)
+        memory = memory_of(data, np.eye(DIM, dtype=np.float32), most_entries=50)
+        start = {name: array.copy() for name, array in memory.arrays().items()}
+        train_adapter(memory, data, None, dataclasses.replace(OPTIONS, epochs=2))
+        changed = {name for name, array in memory.arrays().items() if (array != start[name]).any()}
+        assert changed == {"linear.weight", "key_map.weight", "log_strength", "log_sharpness"}
