@@ -648,18 +648,19 @@ class TestLinks:
             load_saved(directory)
 
 
-def test_replaced_between_its_two_files_it_is_read_again(directory, monkeypatch):
-    other = randomised(TwoLayerAdapter(DIM))
-    read = load.read_safetensors
+@pytest.mark.parametrize("replacements", [1, 5])
+def test_replaced_between_its_two_files_it_is_read_again(directory, monkeypatch, replacements):
+    others = [randomised(TwoLayerAdapter(DIM), seed) for seed in range(replacements)]
+    last, read = others[-1], load.read_safetensors
 
     def replace_and_read(path):
-        monkeypatch.setattr(load, "read_safetensors", read)
-        save_adapter(path, other)
+        if others:
+            save_adapter(path, others.pop(0))
         return read(path)
 
     monkeypatch.setattr(load, "read_safetensors", replace_and_read)
     np.testing.assert_array_equal(
-        load_saved(directory).transform(queries()), transform_of(other)(queries())
+        load_saved(directory).transform(queries()), transform_of(last)(queries())
     )
 
 

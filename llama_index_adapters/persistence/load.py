@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from dataclasses import dataclass
 from os import PathLike
@@ -135,10 +134,24 @@ class _Stored:
 
 
 def _read(path: str | PathLike[str]) -> _Stored:
-    # The directory may have been replaced between its two files; then the second time is well.
-    with contextlib.suppress(MissingFileError, _TornReadError):
-        return _read_once(path)
-    return _read_once(path)
+    # Somebody may replace the directory between its two files. Then it is read again: what went
+    # wrong is an error only when the directory is still the one that the read began with.
+    while True:
+        began = _directory_state(path)
+        try:
+            return _read_once(path)
+        except (MissingFileError, _TornReadError):
+            if _directory_state(path) == began:
+                raise
+
+
+def _directory_state(path: str | PathLike[str]) -> tuple[int, int] | None:
+    """Return what changes when a directory is replaced; None when nothing is there."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 class _TornReadError(InvalidAdapterError):
