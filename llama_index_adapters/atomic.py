@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from llama_index_adapters.errors import InvalidFileError
+from llama_index_adapters.errors import InvalidFileError, UnwritableFileError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -25,15 +25,26 @@ def write_text(path: Path | str, text: str) -> None:
 
     Raises:
         InvalidFileError: when ``path`` is a directory.
+        UnwritableFileError: when the file cannot be written: no space, no permission.
     """
     target = Path(path).resolve()
     if target.is_dir():
         raise InvalidFileError(f"{path} is a directory; expected the name of a file to write.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace_file(target, text.encode("utf-8"))
+    except OSError as error:
+        raise UnwritableFileError(
+            f"{path} cannot be written ({error}); what was there is as it was. Check that its "
+            "folder is writable and the disk is not full, or name another file."
+        ) from error
+
+
+def _replace_file(target: Path, content: bytes) -> None:
     temporary = _sibling(target, "tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(text.encode("utf-8"))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

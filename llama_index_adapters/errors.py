@@ -42,6 +42,10 @@ class InvalidVectorsError(AdaptersError, ValueError):
     """Arrays of vectors with a wrong shape, type or value."""
 
 
+class UnsupportedStoreError(AdaptersError, TypeError):
+    """A vector store cannot be read."""
+
+
 class EmbeddingError(AdaptersError, RuntimeError):
     """The embedding model failed, or returned something that is not vectors."""
 
