@@ -42,6 +42,8 @@ from llama_index_adapters.vectors.identity import (
     model_label,
     wrapped_models,
 )
+from llama_index_adapters.vectors.request import BatchRequest, RejectedTextError, explained
+from llama_index_adapters.vectors.response_order import ResponseOrder
 from llama_index_adapters.vectors.store import ROLES, EmbeddingStore, Role
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -109,14 +111,17 @@ def embed_dataset(
             for query in questions.queries
         ]
     )
+    parts: tuple[tuple[Role, dict[str, str]], ...] = (
+        ("passage", questions.corpus),
+        ("query", questions.queries),
+    )
     opened = nullcontext(store) if isinstance(store, EmbeddingStore) else EmbeddingStore(store)
     with opened as open_store:
-        passages, new_passages = _embed(
-            embed_model, list(questions.corpus.values()), "passage", open_store, show_progress
-        )
-        queries, new_queries = _embed(
-            embed_model, list(questions.queries.values()), "query", open_store, show_progress
-        )
+        embedded = [
+            _embed(embed_model, list(texts.values()), role, open_store, show_progress, list(texts))
+            for role, texts in parts
+        ]
+    (passages, new_passages), (queries, new_queries) = embedded
     data = VectorDataset(
         queries,
         passages,
@@ -128,14 +133,15 @@ def embed_dataset(
     return EmbeddedDataset(data, new_passages + new_queries, time.perf_counter() - started)
 
 
-def embed_corpus(
+def embed_role(
     texts: Sequence[str],
+    role: Role,
     embed_model: BaseEmbedding,
     store: Path | str | None = None,
     *,
     show_progress: bool = True,
 ) -> tuple[NDArray[np.float32], int, float]:
-    """Embed passages, as far as they are not stored yet.
+    """Embed queries or passages without labels, as far as they are not stored yet.
 
     Returns:
         Their vectors ``(n_texts, dim)``, how many texts the model was asked for, and the
@@ -147,7 +153,7 @@ def embed_corpus(
     """
     started = time.perf_counter()
     with EmbeddingStore(store) as open_store:
-        vectors, embedded = _embed(embed_model, texts, "passage", open_store, show_progress)
+        vectors, embedded = _embed(embed_model, texts, role, open_store, show_progress)
     return vectors, embedded, time.perf_counter() - started
 
 
@@ -189,6 +195,7 @@ def _embed(
     role: Role,
     store: EmbeddingStore,
     show_progress: bool,
+    ids: Sequence[str] | None = None,
 ) -> tuple[NDArray[np.float32], int]:
     """Return the vectors and how many texts the model was asked to embed."""
     texts = _checked_texts(texts)
@@ -200,10 +207,15 @@ def _embed(
     except EmbeddingError as error:
         total = len(set(texts))
         stored = total - len(store.missing(model_id, role, texts))
+        which = ""
+        if isinstance(error, RejectedTextError):
+            row = texts.index(error.text)
+            name = f"texts[{row}]" if ids is None else f"{role} {ids[row]!r}"
+            which = f" The rejected text is {name}: shorten it or leave it out."
         raise EmbeddingError(
-            f"{error} {stored} of {total} {role} texts are stored in {store.path} and will not "
-            "be embedded again; the same call continues with the rest."
-        ) from (error.__cause__ or error)
+            f"{error}{which} {stored} of {total} {role} texts are stored in {store.path} and will "
+            "not be embedded again; the same call continues with the rest."
+        ) from error.__cause__  # None where it would show what the message leaves out
     vectors, found = store.get(model_id, role, texts)
     if not found.all():
         raise EmbeddingError(
@@ -276,26 +288,23 @@ class _Run:
         size = model.embed_batch_size if batched else 1
         batches = (texts[start : start + size] for start in range(0, len(texts), size))
 
-        def embed_batch(batch: Sequence[str]) -> int:
-            # The place for retries, should the models' own not be enough. The thread that
-            # asked also stores, so that an interrupted run keeps what was under way.
-            raw: object = (
-                model.get_text_embedding_batch(list(batch))
-                if batched
-                else [model.get_query_embedding(text) for text in batch]
-            )
-            self.store.put(self.model_id, role, batch, checked_vectors(raw, len(batch)))
-            return len(batch)
+        # The thread that asked also stores, so that an interrupted run keeps what was under way.
+        def keep(batch: Sequence[str], vectors: object) -> None:
+            self.store.put(self.model_id, role, batch, checked_vectors(vectors, len(batch)))
 
         failures: list[BaseException] = []
         remaining = takewhile(lambda _: not failures, batches)
-        with tqdm(
-            total=len(texts),
-            desc="Embedding queries" if role == "query" else "Embedding passages",
-            unit="text",
-            disable=not self.show_progress or not texts,
-        ) as bar:
-            for done in _finished(embed_batch, remaining, workers):
+        with (
+            ResponseOrder(model) as order,
+            tqdm(
+                total=len(texts),
+                desc="Embedding queries" if role == "query" else "Embedding passages",
+                unit="text",
+                disable=not self.show_progress or not texts,
+            ) as bar,
+        ):
+            request = BatchRequest(model, batched, workers is not None, order, keep)
+            for done in _finished(request, remaining, workers):
                 error = done.exception()
                 if error is None:
                     bar.update(done.result())
@@ -307,10 +316,7 @@ class _Run:
         ours = isinstance(failure, AdaptersError)
         if not isinstance(failure, Exception) or (ours and not isinstance(failure, EmbeddingError)):
             raise failure
-        reason = str(failure) if ours else f"{type(failure).__name__}: {failure}"
-        raise EmbeddingError(
-            f"The embedding model {model_label(self.embed_model)} failed. {reason.rstrip('.')}."
-        ) from failure
+        raise explained(failure, self.embed_model, texts)
 
 
 def _finished(

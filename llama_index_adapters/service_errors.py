@@ -1,0 +1,177 @@
+"""What a failing service said: whether to ask again, when, and what may be repeated of it.
+
+Integrations bring HTTP clients of their own, so errors are known by what they carry (a status, a
+response with headers) and by the names of their classes, not by importing every client.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import tenacity
+from llama_index.core.bridge.pydantic import BaseModel
+from tenacity.wait import wait_base
+
+REFUSED = frozenset({401, 403})
+"""HTTP statuses by which a server refuses the credentials."""
+
+REJECTED = frozenset({400, 413, 422})
+"""HTTP statuses by which a server rejects what was asked, so that asking again is of no use."""
+
+LONGEST_WAIT = 120.0
+"""Seconds; a longer ``retry-after`` is cut to it."""
+
+_TRANSIENT = frozenset({408, 409, 425, 429, *range(500, 600)})
+_TRANSIENT_CLASSES = frozenset(
+    {
+        *("ConnectionError", "TimeoutError", "JSONDecodeError"),
+        "APIConnectionError",  # openai, anthropic
+        "APIResponseValidationError",
+        "TransportError",  # httpx
+        "DecodingError",
+        "ClientConnectionError",  # aiohttp
+        "ClientPayloadError",
+        "ChunkedEncodingError",  # requests
+    }
+)
+_SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth|cookie|header", re.IGNORECASE)
+_SECRET = re.compile(r"\b(sk|pk|api)[-_][\w*-]{4,}|\bbearer\s+\S", re.IGNORECASE)
+# A message that has so many characters in a row in common with a text is taken to quote it.
+_QUOTED = 12
+_SHOWN = 300
+
+
+class WaitAsTold(wait_base):
+    """Wait as long as the server's ``retry-after`` asks for, else as ``otherwise`` says."""
+
+    def __init__(self, otherwise: wait_base) -> None:
+        self._otherwise = otherwise
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        """Return the seconds to wait."""
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        told = None if error is None else retry_after(error)
+        return self._otherwise(retry_state) if told is None else told
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Return the seconds that a server asked to wait, at most :data:`LONGEST_WAIT`."""
+    for one in _chain(error):
+        headers = getattr(getattr(one, "response", None), "headers", None)
+        value = None if headers is None else headers.get("retry-after")
+        if value is None:
+            continue
+        try:
+            seconds = float(value)
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+            except ValueError:
+                continue
+        if seconds == seconds:  # not NaN
+            return min(max(seconds, 0.0), LONGEST_WAIT)
+    return None
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status of an error, None when it has none."""
+    for one in _chain(error):
+        response = getattr(one, "response", None)
+        status = getattr(one, "status_code", getattr(response, "status_code", None))
+        if isinstance(status, int):
+            return status
+    return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same request may succeed a little later."""
+    status = status_of(error)
+    if status is not None:
+        return status in _TRANSIENT
+    return any(
+        base.__name__ in _TRANSIENT_CLASSES for one in _chain(error) for base in type(one).__mro__
+    )
+
+
+def described(error: BaseException, model: object, texts: Iterable[str] = ()) -> str:
+    """Name an error without repeating a text or a key.
+
+    Args:
+        error: what the model raised.
+        model: the model; the values of its secret fields are not repeated.
+        texts: what it was sent.
+
+    Returns:
+        Its class and HTTP status, and its message unless that quotes what is private or comes
+        with a refusal of the credentials.
+    """
+    status = status_of(error)
+    name = type(error).__name__ + (f", HTTP {status}" if status is not None else "")
+    message = " ".join(str(error)[:_SHOWN].split()).rstrip(".")
+    if not message or not may_be_shown(error, model, texts):
+        return name
+    return f"{name}: {message}"
+
+
+def may_be_shown(error: BaseException, model: object, texts: Iterable[str] = ()) -> bool:
+    """Return whether an error and those behind it quote neither a text nor a key."""
+    if status_of(error) in REFUSED:
+        return False
+    message = " ".join(str(one) for one in _chain(error))
+    secrets = list(_secrets(model))
+    if _SECRET.search(message) or any(
+        secret[:6] in message or secret[-6:] in message for secret in secrets
+    ):
+        return False
+    return not _quotes(_folded(message), texts)
+
+
+def _quotes(message: str, texts: Iterable[str]) -> bool:
+    parts = {message[i : i + _QUOTED] for i in range(len(message) - _QUOTED + 1)}
+    for text in texts:
+        for form in (_folded(text), _folded(json.dumps(text)[1:-1])):
+            if len(form) < _QUOTED:
+                if len(form) > 2 and form in message:
+                    return True
+            elif any(part in form for part in parts):
+                return True
+    return False
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def _secrets(model: object) -> Iterator[str]:
+    """Yield the values of a model's fields that look like credentials by their name."""
+    if isinstance(model, BaseModel):
+        for name in type(model).model_fields:
+            value = getattr(model, name, None)
+            if _SECRET_NAME.search(name):
+                yield from _strings(value)
+            elif isinstance(value, BaseModel):
+                yield from _secrets(value)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if hasattr(value, "get_secret_value"):
+        value = value.get_secret_value()
+    if isinstance(value, str) and len(value) >= 6:
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _strings(part)

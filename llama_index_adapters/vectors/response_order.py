@@ -1,0 +1,106 @@
+"""The order in which a service numbered the vectors of its answer.
+
+The OpenAI protocol numbers every vector of an answer (``index``) and does not promise their order.
+LlamaIndex's OpenAIEmbedding, and what is built on it, takes them as they come. A server or a proxy
+that answers in another order would give every text of a batch the vector of another one, and no
+check of the vectors could tell. So the answers are read a second time, for these numbers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+
+from llama_index_adapters.errors import EmbeddingError
+from llama_index_adapters.vectors.identity import wrapped_models
+
+
+class ResponseOrder:
+    """Puts a model's vectors into the order of their texts; a context manager.
+
+    It sees models that keep an ``openai`` client (OpenAIEmbedding and its subclasses with
+    ``reuse_client``, the default). For any other the order is the integration's word.
+
+    Args:
+        model: the model that is going to be asked, in the thread that asks :meth:`restored`.
+    """
+
+    def __init__(self, model: BaseEmbedding) -> None:
+        self._hooks: list[list[Any]] = [
+            hooks["response"] for hooks in map(_event_hooks, _with_wrapped(model)) if hooks
+        ]
+        self._seen = threading.local()
+
+    def __enter__(self) -> ResponseOrder:
+        """Begin to read answers."""
+        for hooks in self._hooks:
+            hooks.append(self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the model's client as it was."""
+        for hooks in self._hooks:
+            hooks.remove(self._note)
+
+    def forget(self) -> None:
+        """Forget the last answer of this thread; call it before the model is asked."""
+        self._seen.numbers = None
+
+    def restored(self, vectors: Sequence[Any]) -> Sequence[Any]:
+        """Return the vectors in the order of the texts.
+
+        Raises:
+            EmbeddingError: when the answer numbered them in a way that leaves this open.
+        """
+        numbers = getattr(self._seen, "numbers", None)
+        if numbers is None or len(numbers) != len(vectors):
+            return vectors  # a wrong number of vectors is refused elsewhere
+        if numbers == sorted(range(len(numbers))) or len(set(numbers)) == 1:
+            return vectors  # some servers give all of them the number 0
+        if sorted(numbers) != list(range(len(numbers))):
+            shown = ", ".join(map(str, numbers[:5]))
+            raise EmbeddingError(
+                f"The service numbered its {len(numbers)} vectors {shown} and so on, so it is not "
+                "known which text each belongs to."
+            )
+        return [vector for _, vector in sorted(zip(numbers, vectors, strict=True), key=_number)]
+
+    def _note(self, response: Any) -> None:
+        self._seen.numbers = None
+        if not str(response.request.url.path).endswith("/embeddings"):
+            return
+        response.read()
+        try:
+            numbers = [row["index"] for row in response.json()["data"]]
+        except (KeyError, TypeError, ValueError):
+            return
+        if all(type(number) is int for number in numbers):
+            self._seen.numbers = numbers
+
+
+def _number(pair: tuple[int, Any]) -> int:
+    return pair[0]
+
+
+def _with_wrapped(model: BaseEmbedding) -> Iterator[BaseEmbedding]:
+    yield model
+    for inner in wrapped_models(model):
+        yield from _with_wrapped(inner)
+
+
+def _event_hooks(model: BaseEmbedding) -> dict[str, list[Any]] | None:
+    """Return the hooks of the HTTP client that the model keeps, None when there is none."""
+    if not getattr(model, "reuse_client", False) or not hasattr(model, "_get_client"):
+        return None
+    http_client = getattr(model._get_client(), "_client", None)
+    hooks = getattr(http_client, "event_hooks", None)
+    return hooks if isinstance(hooks, dict) and "response" in hooks else None

@@ -1,0 +1,227 @@
+"""What happens when a real client talks to a service that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tenacity
+from llama_index.core.schema import TextNode
+from llama_index.embeddings.openai import OpenAIEmbedding
+from llama_index.llms.openai import OpenAI
+
+from llama_index_adapters import agenerate_qa_embedding_pairs, generate_qa_embedding_pairs
+from llama_index_adapters.dataset import generate
+from llama_index_adapters.errors import EmbeddingError, GenerationError
+from llama_index_adapters.vectors import request
+from llama_index_adapters.vectors.embed import embed_dataset, embed_texts
+from llama_index_adapters.vectors.store import EmbeddingStore
+from tests.faulty_openai import (
+    BROKEN,
+    LIMIT,
+    STATUSES,
+    TRANSIENT,
+    FaultyOpenAI,
+    serving,
+    vector_of,
+)
+
+pytestmark = pytest.mark.server
+
+KEY = "sk-planted-0123456789abcdef"
+TEXTS = [f"the planted marker text number {number}" for number in range(12)]
+CHAT = ("429", "429 retry-after", "500", "503", *BROKEN, "none")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultyOpenAI]:
+    with serving() as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only ``retry-after`` is waited for."""
+    monkeypatch.setattr(request, "RETRY_WAIT", tenacity.wait_none())
+    monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_none())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EmbeddingStore]:
+    with EmbeddingStore(tmp_path / "store.sqlite3") as opened:
+        yield opened
+
+
+def model_of(server: FaultyOpenAI, **options: Any) -> OpenAIEmbedding:
+    options = {"embed_batch_size": 4, "num_workers": 1, "timeout": 0.5, "max_retries": 0} | options
+    return OpenAIEmbedding(api_base=server.url, api_key=KEY, **options)
+
+
+def llm_of(server: FaultyOpenAI) -> OpenAI:
+    return OpenAI("gpt-4o-mini", api_base=server.url, api_key=KEY, timeout=0.5, max_retries=0)
+
+
+def embed(model: OpenAIEmbedding, store: EmbeddingStore, texts: list[str] = TEXTS) -> Any:
+    return embed_texts(model, texts, "passage", store, show_progress=False)
+
+
+def right(texts: list[str] = TEXTS) -> Any:
+    return np.float32([vector_of(text) for text in texts])
+
+
+def requests_for(server: FaultyOpenAI, text: str) -> int:
+    return sum(text in texts for texts in server.requests)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("fault", [*TRANSIENT, "out of order"])
+def test_embedding_survives_a_fault_that_passes(
+    server: FaultyOpenAI, store: EmbeddingStore, fault: str, workers: int
+) -> None:
+    server.hang = 0.8
+    first = model_of(server, num_workers=1)
+    server.plan()
+    embed(first, store, TEXTS[:4])
+    server.plan(fault, fault)
+    np.testing.assert_array_equal(embed(model_of(server, num_workers=workers), store), right())
+    assert server.injected == [fault, fault]
+    assert sorted(server.served) == sorted(TEXTS[4:])  # none of them twice
+    server.plan(always="500")
+    embed(model_of(server), store)
+    assert not server.requests
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_a_fault_that_stays_says_what_is_stored(
+    server: FaultyOpenAI, store: EmbeddingStore, fault: str
+) -> None:
+    server.hang = 0.6
+    server.plan()
+    embed(model_of(server), store, TEXTS[:4])
+    server.plan(always="503" if fault == "429 retry-after" else fault)
+    server.echo = True
+    with pytest.raises(EmbeddingError, match=r"4 of 12 passage texts are stored in .*continues"):
+        embed(model_of(server), store)
+    assert len(server.requests) == request.ATTEMPTS
+    assert store.count() == 4
+    server.plan()
+    np.testing.assert_array_equal(embed(model_of(server), store), right())
+    assert sorted(server.served) == sorted(TEXTS[4:])
+
+
+@pytest.mark.parametrize("fault", ["429 retry-after"])
+def test_retry_after_is_waited_for(server: FaultyOpenAI, store: EmbeddingStore, fault: str) -> None:
+    server.plan(fault, fault)
+    embed(model_of(server), store, TEXTS[:2])
+    waits = [later - earlier for earlier, later in itertools.pairwise(server.times)]
+    told = float(STATUSES[fault][1]["retry-after"])
+    assert len(waits) == 2
+    assert min(waits) >= told
+
+
+@pytest.mark.parametrize("fault", ["401", "403"])
+def test_refused_credentials_end_embedding_at_once_and_no_key_is_repeated(
+    server: FaultyOpenAI, store: EmbeddingStore, fault: str
+) -> None:
+    server.plan(always=fault)
+    server.echo = True
+    with pytest.raises(EmbeddingError, match=f"HTTP {fault}. It refuses the credentials") as caught:
+        embed(model_of(server), store)
+    assert len(server.requests) == 1
+    assert KEY not in str(caught.value)
+
+
+def test_a_text_that_is_too_long_is_named_and_the_others_are_kept(
+    server: FaultyOpenAI, tmp_path: Path
+) -> None:
+    corpus = {f"p{number}": text for number, text in enumerate(TEXTS[:8])}
+    corpus["p5"] = "x" * (LIMIT + 1)
+    data = {"queries": {"q": "why?"}, "corpus": corpus, "relevant_docs": {"q": ["p0"]}}
+    path = tmp_path / "store.sqlite3"
+    server.plan()
+    with pytest.raises(EmbeddingError, match=r"BadRequestError, HTTP 400.*maximum context") as e:
+        embed_dataset(data, model_of(server, embed_batch_size=8), path, show_progress=False)
+    assert f"a text of {LIMIT + 1:,} characters" in str(e.value)
+    assert "The rejected text is passage 'p5': shorten it or leave it out. 7 of 8" in str(e.value)
+    assert sorted(server.served) == sorted(text for text in corpus.values() if len(text) < LIMIT)
+
+
+def test_when_everything_is_rejected_it_stops_soon(
+    server: FaultyOpenAI, store: EmbeddingStore
+) -> None:
+    server.plan()
+    texts = [f"{number}" * LIMIT * 2 for number in range(64)]
+    with pytest.raises(EmbeddingError, match=r"texts\[0\].*0 of 64"):
+        embed(model_of(server, embed_batch_size=64), store, texts)
+    assert len(server.requests) < 15
+
+
+def test_numbers_that_all_agree_say_nothing_and_the_client_is_left_as_it_was(
+    server: FaultyOpenAI, store: EmbeddingStore
+) -> None:
+    model = model_of(server)
+    before = list(model._get_client()._client.event_hooks["response"])
+    server.plan("out of order")
+    np.testing.assert_array_equal(embed(model, store, TEXTS[:4]), right(TEXTS[:4]))
+    assert model._get_client()._client.event_hooks["response"] == before
+
+
+def nodes() -> list[TextNode]:
+    return [TextNode(id_=f"n{row}", text=text) for row, text in enumerate(TEXTS[:3])]
+
+
+def generated(way: str, llm: OpenAI, path: Path, **options: Any) -> Any:
+    options = {
+        "qa_generate_prompt_tmpl": "{context_str}",
+        "output_path": path,
+        "verbose": False,
+        **options,
+    }
+    if way == "sync":
+        return generate_qa_embedding_pairs(nodes(), llm, **options)
+    return asyncio.run(agenerate_qa_embedding_pairs(nodes(), llm, **options))
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("fault", CHAT)
+def test_generation_survives_a_fault_that_passes(
+    server: FaultyOpenAI, tmp_path: Path, fault: str, way: str
+) -> None:
+    server.hang = 0.8
+    server.plan(fault, fault)
+    found = generated(way, llm_of(server), tmp_path / "set.json")
+    assert len(found.queries) == 6
+    assert sorted(server.served) == sorted(TEXTS[:3])
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("fault", CHAT)
+def test_generation_that_fails_says_what_is_stored(
+    server: FaultyOpenAI, tmp_path: Path, fault: str, way: str
+) -> None:
+    server.hang = 0.6
+    server.plan("zero", always="503" if fault == "429 retry-after" else fault)
+    server.echo = True
+    with pytest.raises(GenerationError, match=r"'n\d'.*0 of 3 nodes have questions") as caught:
+        generated(way, llm_of(server), tmp_path / "set.json", on_failure="fail", retry_limit=2)
+    assert KEY not in str(caught.value)
+    assert not any(text in str(caught.value) for text in TEXTS)
+    server.plan()
+    assert len(generated(way, llm_of(server), tmp_path / "set.json").queries) == 6
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_refused_credentials_end_generation_at_once(
+    server: FaultyOpenAI, tmp_path: Path, way: str
+) -> None:
+    server.plan(always="401")
+    server.echo = True
+    with pytest.raises(GenerationError, match=r"HTTP 401\)\. Check its key") as caught:
+        generated(way, llm_of(server), tmp_path / "set.json")
+    assert len(server.requests) == 1
+    assert KEY not in str(caught.value)
