@@ -19,6 +19,7 @@ from tenacity.wait import wait_base, wait_random_exponential
 from llama_index_adapters.dataset.generation_run import GenerationRun, OnFailure, Passage
 from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
 from llama_index_adapters.dataset.questions import DEFAULT_QA_GENERATE_PROMPT_TMPL
+from llama_index_adapters.service_errors import REFUSED, REJECTED, WaitAsTold, status_of
 
 __all__ = [
     "DEFAULT_QA_GENERATE_PROMPT_TMPL",
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 _RETRY_WAIT: wait_base = wait_random_exponential(multiplier=1, max=60)  # seconds
-_REFUSED = (401, 403)
 
 
 def generate_qa_embedding_pairs(
@@ -60,7 +60,9 @@ def generate_qa_embedding_pairs(
             wanted, ``{num_questions_per_chunk}``.
         num_questions_per_chunk: how many questions to ask for, and to keep at most, per node.
         retry_limit: how many times to ask about a node before giving it up. Waits in between
-            grow. A refusal of the credentials (HTTP 401 or 403) ends the call at once.
+            grow, or are as long as the server's ``retry-after`` says. What the server rejects
+            (HTTP 400, 413, 422) is given up at once; a refusal of the credentials (HTTP 401 or
+            403) ends the call.
         on_failure: what to do about a node that was given up: "continue" with the others, or
             "fail".
         save_every: after how many answers to write the set so far to ``output_path``.
@@ -169,7 +171,7 @@ def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:
         except _Stopped:
             return
         except Exception as error:
-            run.give_up(error, fatal=_is_refusal(error))
+            run.give_up(passage, error, fatal=status_of(error) in REFUSED)
         else:
             run.record(passage, response.text)
 
@@ -226,7 +228,7 @@ async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
         except _Stopped:
             return
         except Exception as error:
-            run.give_up(error, fatal=_is_refusal(error))
+            run.give_up(passage, error, fatal=status_of(error) in REFUSED)
         else:
             run.record(passage, response.text)
 
@@ -261,16 +263,11 @@ async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
 def _policy(retry_limit: int) -> dict[str, Any]:
     return {
         "stop": tenacity.stop_after_attempt(retry_limit),
-        "wait": _RETRY_WAIT,
+        "wait": WaitAsTold(_RETRY_WAIT),
         "retry": tenacity.retry_if_exception(
-            lambda error: isinstance(error, Exception) and not _is_refusal(error)
+            lambda error: (
+                isinstance(error, Exception) and status_of(error) not in REFUSED | REJECTED
+            )
         ),
         "reraise": True,
     }
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Whether a server has refused the credentials, so that asking again is of no use."""
-    response = getattr(error, "response", None)
-    status = getattr(error, "status_code", getattr(response, "status_code", None))
-    return status in _REFUSED

@@ -34,6 +34,7 @@ from llama_index_adapters.errors import (
     InvalidOptionError,
     closest_name,
 )
+from llama_index_adapters.service_errors import REJECTED, described, may_be_shown, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ class GenerationRun:
         self._lock = threading.Lock()
         self._answered = self._kept = self._short = self._failed = 0
         self._last_error: Exception | None = None
+        self._last_named = ""
 
     @contextlib.contextmanager
     def open(self) -> Iterator[list[Passage]]:
@@ -163,24 +165,30 @@ class GenerationRun:
             if self._output_path and self._kept % self._save_every == 0:
                 self._dataset().save_json(self._output_path)
 
-    def give_up(self, error: Exception, *, fatal: bool) -> None:
+    def give_up(self, passage: Passage, error: Exception, *, fatal: bool) -> None:
         """Take note that no answer could be had about a passage.
 
         Args:
+            passage: what was asked about.
             error: what the last attempt raised.
             fatal: whether the other passages would fail too.
         """
+        sent = (passage.text, passage.prompt)
+        named = described(error, self.llm, sent)
+        shown = error if may_be_shown(error, self.llm, sent) else None
         if fatal:
             raise _Ended(
-                f"The language model refused the credentials ({_named(error)}). Check its key."
-            ) from error
+                f"The language model refused the credentials ({named}). Check its key."
+            ) from shown
         if self._on_failure == "fail":
+            attempts = 1 if status_of(error) in REJECTED else self.retry_limit
             raise _Ended(
-                f"A node failed in {self.retry_limit} attempts ({_named(error)})."
-            ) from error
+                f"The node {passage.node_id!r} failed in {attempts} attempt"
+                f"{'s' if attempts > 1 else ''} ({named})."
+            ) from shown
         with self._lock:
             self._failed += 1
-            self._last_error = error
+            self._last_error, self._last_named = shown, named
             self._bar.update()
 
     def result(self) -> EmbeddingQAFinetuneDataset:
@@ -191,19 +199,19 @@ class GenerationRun:
         """
         total = len(self._passages)
         if not any(map(self._entry, self._passages)):
-            reason = f": {_named(self._last_error)}" if self._last_error else ""
+            reason = f": {self._last_named}" if self._failed else ""
             raise GenerationError(
-                f"None of {total} nodes has a question: {self._failed} failed in "
+                f"None of {total} nodes has a question: {self._failed} failed in up to "
                 f"{self.retry_limit} attempts each, the answers about the others held none"
                 f"{reason}. {self._stored()}"
             ) from self._last_error
-        if self._last_error:
+        if self._failed:
             logger.warning(
-                "%d of %d nodes failed in %d attempts each (the last: %s). %s",
+                "%d of %d nodes failed in up to %d attempts each (the last: %s). %s",
                 self._failed,
                 total,
                 self.retry_limit,
-                _named(self._last_error),
+                self._last_named,
                 self._stored(),
             )
         if self._short:
@@ -347,7 +355,3 @@ def _query_id(node_id: str, question: str) -> str:
 
 def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content).encode("ascii")).hexdigest()
-
-
-def _named(error: Exception | None) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
-from llama_index_adapters.errors import InvalidFileError
+from llama_index_adapters.errors import InvalidFileError, UnwritableFileError
+
+if sys.platform != "win32":
+    import fcntl
 
 logger = logging.getLogger(__name__)
 
@@ -41,19 +46,35 @@ class Journal:
     that cannot be read, such as the last one of a process that was killed while it wrote, are
     passed over. Use it as a context manager.
 
+    One journal is open at a time, so that nothing is asked twice: the file is locked, and the
+    system gives the lock back when its owner ends, however that happens (not on Windows, where
+    nothing is locked).
+
     Args:
         path: the file; it and its directory are created when missing.
 
     Raises:
         InvalidFileError: when ``path`` is a directory.
+        UnwritableFileError: when the file cannot be opened or written, or is open already.
     """
 
     def __init__(self, path: Path) -> None:
         if path.is_dir():
             raise InvalidFileError(f"{path} is a directory; expected a file to keep questions in.")
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("ab+")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab+")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            _lock(self._file)
+        except BlockingIOError as error:
+            self._file.close()
+            raise UnwritableFileError(
+                f"{path} is in use: questions are being generated into it. Wait until that has "
+                "finished, or give another output_path."
+            ) from error
         self._file.seek(0)
         self._entries: dict[tuple[str, str], Entry] = {}
         *lines, last = self._file.read().split(b"\n")
@@ -82,9 +103,19 @@ class Journal:
         self._entries[entry.node_id, entry.text_sha256] = entry
 
     def _write(self, line: bytes) -> None:
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UnwritableFileError:
+        return UnwritableFileError(
+            f"{self.path}, where questions are kept, cannot be written ({error}). Check that its "
+            "folder is writable and the disk is not full, or give another output_path; what it "
+            "holds is not asked again."
+        )
 
     def __enter__(self) -> Journal:
         """Return the journal itself."""
@@ -97,7 +128,14 @@ class Journal:
         traceback: TracebackType | None,
     ) -> None:
         """Close the file."""
-        self._file.close()
+        # What a full disk did not take cannot be flushed now either.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def _lock(file: IO[bytes]) -> None:
+    if sys.platform != "win32":
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def text_digest(text: str) -> str:

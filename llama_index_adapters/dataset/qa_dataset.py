@@ -164,7 +164,9 @@ def read_mappings(path: Path | str) -> QuestionMappings:
         raise MissingFileError(f"There is no file {path}; {_EXPECTED} in a JSON file.") from error
     except UnicodeDecodeError as error:
         raise InvalidFileError(f"{path} is not UTF-8 text ({error}); {_EXPECTED}.") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise InvalidFileError(f"{path} cannot be read ({error}); {_EXPECTED}.") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits among them
         raise InvalidFileError(f"{path} is not JSON ({error}); {_EXPECTED}.") from error
     if not isinstance(content, dict):
         raise InvalidFileError(f"{path} holds a JSON {type(content).__name__}; {_EXPECTED}.")
