@@ -21,10 +21,11 @@ from llama_index_adapters.adapters.registry import DEFAULT_ADAPTER
 from llama_index_adapters.dataset.documentation import documentation_dataset
 from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
 from llama_index_adapters.dataset.split import split_by_passage
-from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine, FinetuneResult
+from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
 from llama_index_adapters.evaluation.comparison import Comparison
 from llama_index_adapters.evaluation.evaluate import Evaluation, evaluate
 from llama_index_adapters.evaluation.result_file import result_record, write_result
+from llama_index_adapters.interface import FinetuneResult
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.identity import model_label
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
@@ -129,7 +130,8 @@ def run_demo(
         val_dataset=parts["val"],
         model_output_path=output / "adapter",
         adapter=adapter,
-        target_corpus=list(whole.corpus.values()),
+        # Only a search uses what will be searched.
+        target_corpus=list(whole.corpus.values()) if adapter == DEFAULT_ADAPTER else None,
         seed=seed,
         store=store,
         show_progress=show_progress,

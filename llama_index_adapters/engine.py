@@ -6,19 +6,21 @@ import copy
 import inspect
 import logging
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from numpy.typing import NDArray
 
-from llama_index_adapters.adapters.registry import ADAPTERS, CUSTOM, DEFAULT_ADAPTER, kind_of
-from llama_index_adapters.dataset.qa_dataset import as_dataset, with_shared_relevance
+from llama_index_adapters.adapters.registry import (
+    ADAPTERS,
+    CUSTOM,
+    DEFAULT_ADAPTER,
+    kind_of,
+    new_adapter,
+)
 from llama_index_adapters.embedding import AdapterEmbeddingModel
 from llama_index_adapters.errors import (
     InvalidOptionError,
@@ -26,7 +28,8 @@ from llama_index_adapters.errors import (
     NotTrainedError,
     closest_name,
 )
-from llama_index_adapters.evaluation.comparison import Comparison, compare
+from llama_index_adapters.evaluation.comparison import compare
+from llama_index_adapters.interface import BaseEmbeddingFinetuneEngine, FinetuneResult
 from llama_index_adapters.persistence import (
     AdapterMetadata,
     load_adapter,
@@ -36,75 +39,22 @@ from llama_index_adapters.persistence import (
 )
 from llama_index_adapters.ranking import Similarity, mean_metrics
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.vectors.embed import embed_corpus, embed_dataset
+from llama_index_adapters.training_data import TrainingData, TrainingVectors, Unlabelled
 from llama_index_adapters.vectors.identity import model_identity, model_label
-from llama_index_adapters.vectors.vector_dataset import VectorDataset, as_matrix
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.base import BaseAdapter
     from llama_index_adapters.training.fit import Fit
-    from llama_index_adapters.training.loop import EpochRecord
-    from llama_index_adapters.training.search import AfterStep, Trial
+    from llama_index_adapters.training.search import AfterStep
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_RANK = 64
 
 # Arguments of LlamaIndex's ``train_model`` that are not about training.
 _SHOW_PROGRESS_BAR = "show_progress_bar"
 # What a search decides itself, or leaves alone; any other training option is meant for one
 # training of a given kind.
 _OPTIONS_OF_A_SEARCH = frozenset({"epochs", "batch_size", "device", "seed", _SHOW_PROGRESS_BAR})
-
-
-class BaseEmbeddingFinetuneEngine(ABC):
-    """What every engine that finetunes an embedding model offers (LlamaIndex's interface)."""
-
-    @abstractmethod
-    def finetune(self) -> Any:
-        """Finetune; afterwards :meth:`get_finetuned_model` returns the result."""
-
-    @abstractmethod
-    def get_finetuned_model(self, **model_kwargs: Any) -> BaseEmbedding:
-        """Return the finetuned embedding model."""
-
-
-@dataclass(frozen=True)
-class FinetuneResult:
-    """What finetuning gave.
-
-    Attributes:
-        adapter: the kind of the adapter, ``"identity"`` when training gained nothing.
-        path: the directory it was written to.
-        comparison: base and adapted on the validation queries. None when queries and passages
-            have different dimensions, so that there is no base to compare with.
-        adapted: validation metrics of the adapted queries, by name.
-        history: one record per epoch of training; empty after a search.
-        trials: what a search tried, and what the held-out queries said of it.
-        target_corpus: whether the adapter was made for a corpus of its own.
-        seconds: wall-clock seconds of ``embed``, ``train`` and ``evaluate``.
-        texts_embedded: how many texts the embedding model was asked for; the rest were stored.
-    """
-
-    adapter: str
-    path: Path
-    comparison: Comparison | None
-    adapted: Mapping[str, float]
-    history: tuple[EpochRecord, ...]
-    trials: tuple[Trial, ...]
-    target_corpus: bool
-    seconds: Mapping[str, float]
-    texts_embedded: int
-
-    @property
-    def base(self) -> Mapping[str, float] | None:
-        """Validation metrics of the base model, by name."""
-        return None if self.comparison is None else self.comparison.base
-
-    def __str__(self) -> str:
-        """Return the comparison as a table, with what was trained above it."""
-        head = f"adapter: {self.adapter}, saved in {self.path}"
-        return head if self.comparison is None else f"{head}\n{self.comparison}"
 
 
 class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
@@ -140,6 +90,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         target_corpus: texts (or vectors, ``(n, passage_dim)``) of the corpus that will be
             searched, when it is another than that of ``dataset``. No labels are needed; only
             ``"auto"`` uses them.
+        query_log: texts (or vectors, ``(n, query_dim)``) of queries without known answers, the
+            more the better. They say how queries are spread; only ``"auto"`` uses them.
         similarity: how your vector store compares vectors.
         seed: the same seed gives the same adapter.
         store: path of the store of vectors; the user's cache directory when left out.
@@ -178,7 +130,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         val_dataset: object | None = None,
         adapter: str = DEFAULT_ADAPTER,
         rank: int | None = None,
-        target_corpus: Sequence[str] | NDArray[np.float32] | None = None,
+        target_corpus: Unlabelled | None = None,
+        query_log: Unlabelled | None = None,
         similarity: Similarity = "cosine",
         seed: int = 0,
         store: str | PathLike[str] | None = None,
@@ -186,10 +139,17 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         **train_kwargs: Any,
     ) -> None:
         self.embed_model = embed_model
-        self.dataset = _checked(dataset, embed_model, "dataset", similarity)
-        self.val_dataset = None
-        if val_dataset is not None:
-            self.val_dataset = _checked(val_dataset, embed_model, "val_dataset", similarity)
+        self._data = TrainingData(
+            dataset,
+            val_dataset,
+            target_corpus,
+            query_log,
+            embed_model=embed_model,
+            similarity=similarity,
+            store=None if store is None else Path(store),
+        )
+        self.dataset = self._data.dataset
+        self.val_dataset = self._data.val_dataset
         if adapter not in ADAPTERS:
             raise InvalidOptionError(
                 f"adapter is {adapter!r}; use one of {', '.join(ADAPTERS)}."
@@ -199,6 +159,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             raise InvalidOptionError(
                 f"rank is {rank}, but only adapter='low-rank' has one. Leave rank out."
             )
+        if rank is not None and (type(rank) is not int or rank < 1):
+            raise InvalidOptionError(f"rank is {rank!r}; give a whole number from 1 on.")
         if adapter_model is not None:
             _require_adapter(adapter_model)
         if type(checkpoint_save_steps) is not int or checkpoint_save_steps < 1:
@@ -211,9 +173,6 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self.dim = dim
         self._bias = bias
         self._rank = rank
-        self._target_corpus = target_corpus
-        self._similarity = similarity
-        self._store = None if store is None else Path(store)
         self._output_path = Path(model_output_path)
         self._checkpoint_path = None
         if model_checkpoint_path is not None:
@@ -224,10 +183,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self._options = TrainingOptions(
             batch_size=batch_size, epochs=epochs, device=device, seed=seed
         )
-        if adapter == "auto" and (
-            bias is not None or not set(train_kwargs) <= _OPTIONS_OF_A_SEARCH
-        ):
-            self.adapter = "linear"
+        self.adapter = self._adapter_for(train_kwargs)
         own = set(inspect.signature(EmbeddingAdapterFinetuneEngine).parameters) - {"train_kwargs"}
         self._options, self._show_progress = self._with(train_kwargs, own)
         require_own_directory(self._output_path)
@@ -281,15 +237,11 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         """
         from llama_index_adapters.training.loop import torch_device
 
+        adapter = self._adapter_for(train_kwargs)
         options, show_progress = self._with(train_kwargs)
         torch_device(options.device)  # a wrong one is found before anything is embedded
-        train, texts, seconds = self._vectors(self.dataset, show_progress, shared=True)
-        validation = None
-        if self.val_dataset is not None:
-            validation, more_texts, more_seconds = self._vectors(self.val_dataset, show_progress)
-            texts, seconds = texts + more_texts, seconds + more_seconds
-        corpus, more_texts, more_seconds = self._corpus_vectors(show_progress)
-        texts, seconds = texts + more_texts, seconds + more_seconds
+        vectors = self._data.vectors(show_progress=show_progress)
+        train = vectors.train
         if self.dim not in (None, train.queries.shape[1]):
             raise InvalidVectorsError(
                 f"dim is {self.dim}, but the query vectors have {train.queries.shape[1]} "
@@ -297,7 +249,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             )
 
         started = time.perf_counter()
-        fitted = self._fit(train, validation, corpus, options, show_progress)
+        fitted = self._fit(adapter, vectors, options, show_progress)
         trained = time.perf_counter()
         if self._verbose:
             for record in (*fitted.history, *fitted.trials):
@@ -309,7 +261,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         evaluated = time.perf_counter()
 
         base = None if comparison is None else comparison.base
-        self._save(fitted, train, options, {"base": base, "adapted": adapted})
+        self._save(fitted, adapter, train, options, {"base": base, "adapted": adapted})
         self._trained = fitted.adapter
         self._result = FinetuneResult(
             adapter=_kind(fitted.adapter),
@@ -318,13 +270,14 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             adapted=adapted,
             history=fitted.history,
             trials=fitted.trials,
-            target_corpus=corpus is not None,
+            target_corpus="target_corpus" in vectors.unlabelled,
+            similarity=train.similarity,
             seconds={
-                "embed": seconds,
+                "embed": vectors.seconds,
                 "train": trained - started,
                 "evaluate": evaluated - trained,
             },
-            texts_embedded=texts,
+            texts_embedded=vectors.texts_embedded,
         )
         return self._result
 
@@ -365,78 +318,59 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         show_progress = bool(changes.pop(_SHOW_PROGRESS_BAR, self._show_progress))
         return self._options.updated(changes, beside={*own, _SHOW_PROGRESS_BAR}), show_progress
 
-    def _vectors(
-        self, data: object, show_progress: bool, *, shared: bool = False
-    ) -> tuple[VectorDataset, int, float]:
-        if isinstance(data, VectorDataset):
-            return data, 0, 0.0
-        assert self.embed_model is not None
-        questions = as_dataset(data)
-        embedded = embed_dataset(
-            with_shared_relevance(questions) if shared else questions,
-            self.embed_model,
-            self._store,
-            similarity=self._similarity,
-            show_progress=show_progress,
-        )
-        return embedded.data, embedded.texts_embedded, embedded.seconds
+    def _adapter_for(self, train_kwargs: Collection[str]) -> str:
+        """Return the family to train, given the options of this run.
 
-    def _corpus_vectors(self, show_progress: bool) -> tuple[NDArray[np.float32] | None, int, float]:
-        """Return the vectors of the target corpus, the texts embedded and the seconds."""
-        corpus = self._target_corpus
-        if corpus is None or self.adapter != "auto" or self.adapter_model is not None:
-            return None, 0, 0.0
-        if isinstance(corpus, np.ndarray):
-            return as_matrix(corpus, "target_corpus"), 0, 0.0
-        if self.embed_model is None:
+        Raises:
+            InvalidOptionError: when something was given that only a search would use.
+        """
+        name = self.adapter
+        one_training = self._bias is not None or not set(train_kwargs) <= _OPTIONS_OF_A_SEARCH
+        if name == "auto" and one_training:
+            name = "linear"
+        if self.adapter_model is None and name == "auto":
+            return name
+        if self._data.unlabelled:
+            unused = next(iter(self._data.unlabelled))
             raise InvalidOptionError(
-                "target_corpus holds texts, and embed_model is None. Give their vectors."
+                f"{unused} is given, but only the search (adapter='auto', without adapter_model, "
+                f"bias or options of one training) uses it. Leave {unused} out, or those."
             )
-        return embed_corpus(corpus, self.embed_model, self._store, show_progress=show_progress)
+        return name
 
     def _fit(
         self,
-        train: VectorDataset,
-        validation: VectorDataset | None,
-        corpus: NDArray[np.float32] | None,
+        name: str,
+        vectors: TrainingVectors,
         options: TrainingOptions,
         show_progress: bool,
     ) -> Fit:
         from llama_index_adapters.training.fit import fit, fit_best
 
         after_step = self._checkpoints()
-        if self.adapter == "auto" and self.adapter_model is None:
+        train = vectors.train
+        if name == "auto" and self.adapter_model is None:
             return fit_best(
                 train,
-                validation,
+                vectors.validation,
                 options,
-                corpus=corpus,
+                **vectors.unlabelled,
                 show_progress=show_progress,
                 after_step=after_step,
             )
+        if self.adapter_model is not None:
+            adapter = copy.deepcopy(self.adapter_model)
+        else:
+            dims = train.queries.shape[1], train.passages.shape[1]
+            adapter = new_adapter(name, *dims, bias=self._bias, rank=self._rank, seed=options.seed)
         return fit(
-            self._new_adapter(train, options.seed),
+            adapter,
             train,
-            validation,
+            vectors.validation,
             options,
             show_progress=show_progress,
             after_step=after_step,
         )
-
-    def _new_adapter(self, train: VectorDataset, seed: int) -> BaseAdapter:
-        if self.adapter_model is not None:
-            return copy.deepcopy(self.adapter_model)
-        from llama_index_adapters.adapters.linear import LinearAdapter
-        from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
-
-        query_dim, passage_dim = train.queries.shape[1], train.passages.shape[1]
-        if self.adapter == "two-layer":
-            bias = True if self._bias is None else self._bias
-            return TwoLayerAdapter(query_dim, None, passage_dim, bias, seed=seed)
-        rank = None
-        if self.adapter == "low-rank":
-            rank = min(DEFAULT_RANK, query_dim) if self._rank is None else self._rank
-        return LinearAdapter(query_dim, passage_dim, bool(self._bias), rank=rank, seed=seed)
 
     def _checkpoints(self) -> AfterStep | None:
         directory = self._checkpoint_path
@@ -452,6 +386,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
     def _save(
         self,
         fitted: Fit,
+        adapter: str,
         train: VectorDataset,
         options: TrainingOptions,
         metrics: Mapping[str, Any],
@@ -464,7 +399,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             passage_dim=train.passages.shape[1],
             training={
                 **options.to_dict(),
-                "adapter": self.adapter,
+                "adapter": adapter,
+                "similarity": train.similarity,
                 "trials": [asdict(trial) for trial in fitted.trials],
             },
             data={
@@ -503,24 +439,3 @@ def _require_apart(checkpoints: Path, output: Path) -> None:
             f"model_checkpoint_path {checkpoints} lies in model_output_path {output}, which is "
             "replaced when the adapter is saved. Give checkpoints a directory of their own."
         )
-
-
-def _checked(
-    data: object, embed_model: BaseEmbedding | None, name: str, similarity: Similarity
-) -> object:
-    """Refuse data that cannot be used before anything is paid for."""
-    if isinstance(data, VectorDataset):
-        # Cosine may only be the default.
-        if similarity not in ("cosine", data.similarity):
-            raise InvalidOptionError(
-                f"similarity is {similarity!r}, but {name} holds vectors to compare by "
-                f"{data.similarity!r}. Build the VectorDataset with the one that is right."
-            )
-        return data
-    questions = as_dataset(data)
-    if embed_model is None:
-        raise InvalidOptionError(
-            f"{name} holds texts, and embed_model is None. Give the embedding model that the "
-            "index was built with, or vectors as a VectorDataset."
-        )
-    return questions

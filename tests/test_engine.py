@@ -20,11 +20,7 @@ from llama_index_adapters.adapters.base import BaseAdapter
 from llama_index_adapters.adapters.linear import LinearAdapter
 from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
 from llama_index_adapters.dataset.split import split_by_passage
-from llama_index_adapters.engine import (
-    BaseEmbeddingFinetuneEngine,
-    EmbeddingAdapterFinetuneEngine,
-    FinetuneResult,
-)
+from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
 from llama_index_adapters.errors import (
     InvalidAdapterError,
     InvalidDatasetError,
@@ -35,6 +31,7 @@ from llama_index_adapters.errors import (
     NotTrainedError,
     UnknownOptionError,
 )
+from llama_index_adapters.interface import BaseEmbeddingFinetuneEngine, FinetuneResult
 from llama_index_adapters.persistence import load_adapter, load_saved
 from llama_index_adapters.ranking import mean_metrics, metrics_at_k, top_k
 from llama_index_adapters.relevance import Relevance
@@ -397,6 +394,7 @@ class TestEmbedding:
             for name in ("cosine", "dot_product", "euclidean")
         ]
         assert len({result.history[1].loss for result in results}) == 3
+        assert [result.similarity for result in results] == ["cosine", "dot_product", "euclidean"]
 
     def test_part_of_the_dataset_validates_when_there_is_no_other(self):
         result = engine_of(QUESTIONS, val_dataset=None).finetune()
@@ -558,6 +556,52 @@ class TestCheckpoints:
         assert {path.name for path in Path.cwd().iterdir()} == {"cache", "model_output"}
 
 
+class TestSearch:
+    """``adapter="auto"``: what it takes besides labels, and what turns it off."""
+
+    @staticmethod
+    def engine(model=None, **options):
+        return EmbeddingAdapterFinetuneEngine(
+            TRAIN,
+            model or base_model(),
+            val_dataset=VAL,
+            epochs=2,
+            show_progress=False,
+            **options,
+        )
+
+    def test_it_tells_what_was_tried(self):
+        result = self.engine().finetune()
+        assert sum(trial.chosen for trial in result.trials) == 1
+
+    @pytest.mark.parametrize("where", ["constructor", "run"])
+    def test_an_option_of_one_training_means_linear(self, where):
+        options = {"learning_rate": 1e-3}
+        of_run = options if where == "run" else {}
+        engine = self.engine(**({} if of_run else options))
+        result = engine.finetune(**of_run)
+        assert not result.trials
+        config = json.loads((result.path / "config.json").read_text())
+        assert config["training"]["adapter"] == "linear"
+        assert config["training"]["learning_rate"] == 1e-3
+
+    def test_texts_without_labels_are_embedded_and_used(self):
+        model = base_model()
+        elsewhere = ["a passage of another corpus", "one more of them"]
+        result = self.engine(model, target_corpus=elsewhere, query_log=["what else?"]).finetune()
+        assert {*elsewhere, "what else?"} <= set(model.texts)
+        assert result.target_corpus
+        assert any("queries" in trial.name for trial in result.trials)
+
+    @pytest.mark.parametrize("name", ["target_corpus", "query_log"])
+    def test_what_only_a_search_uses_is_refused_elsewhere(self, name):
+        with pytest.raises(InvalidOptionError, match=rf"{name} is given, but only the search"):
+            engine_of(adapter="linear", **{name: ["a text"]})
+        engine = self.engine(**{name: ["a text"]})
+        with pytest.raises(InvalidOptionError, match=rf"{name} is given, but only the search"):
+            engine.finetune(learning_rate=1e-3)
+
+
 class TestSeed:
     def test_the_same_seed_gives_the_same_bytes(self):
         for name in ("first", "second"):
@@ -624,6 +668,7 @@ class TestOptions:
             ({"epochs": 0}, r"epochs is 0; give a whole number from 1 on"),
             ({"batch_size": 2.5}, r"batch_size is 2\.5; give a whole number"),
             ({"seed": -1}, r"seed is -1"),
+            ({"rank": 0, "adapter": "low-rank"}, r"rank is 0; give a whole number from 1 on"),
             ({"rank": 3}, r"rank is 3, but only adapter='low-rank' has one"),
             (
                 {"rank": 3, "adapter": "low-rank", "adapter_model": LinearAdapter(DIM)},

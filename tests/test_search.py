@@ -133,7 +133,7 @@ class TestTargetCorpus:
     def test_its_vectors_shape_the_adapter(self):
         train, other = questions(noise=1.0), questions(seed=8, common=1.0)
         here = search_adapter(train, None, OPTIONS)
-        there = search_adapter(train, None, OPTIONS, corpus=other.passages)
+        there = search_adapter(train, None, OPTIONS, target_corpus=other.passages)
         assert here.adapter.arrays().keys() == there.adapter.arrays().keys()
         assert not np.allclose(*(one.adapter.arrays()["linear.weight"] for one in (here, there)))
 
@@ -143,9 +143,100 @@ class TestTargetCorpus:
         assert any(name.startswith("memory") for name in tried)
         tried = [
             trial.name
-            for trial in search_adapter(train, None, OPTIONS, corpus=other.passages).trials
+            for trial in search_adapter(train, None, OPTIONS, target_corpus=other.passages).trials
         ]
         assert not any("memory" in name or "queries" in name for name in tried)
+
+
+class TestQueryLog:
+    def test_it_says_how_queries_are_spread(self):
+        train, log = questions(noise=1.0), questions(900, seed=9, common=1.0).queries
+        names = ["whitening, passages 0.25, queries 0.25"] * 2
+        found = [
+            next(trial for trial in search.trials if trial.name == name)
+            for name, search in zip(
+                names,
+                (
+                    search_adapter(train, None, OPTIONS),
+                    search_adapter(train, None, OPTIONS, query_log=log),
+                ),
+                strict=True,
+            )
+        ]
+        assert found[0].ndcg != found[1].ndcg
+
+    def test_for_another_corpus_only_the_log_counts(self):
+        train, other = questions(noise=1.0), questions(seed=8)
+        found = search_adapter(
+            train, None, OPTIONS, target_corpus=other.passages, query_log=other.queries
+        )
+        assert any("queries 0.25" in trial.name for trial in found.trials)
+
+    def test_vectors_of_another_model(self):
+        with pytest.raises(InvalidVectorsError, match=r"query_log has vectors of 5 dimensions"):
+            search_adapter(questions(), None, OPTIONS, query_log=np.ones((3, 5), np.float32))
+
+
+class TestHardCases:
+    """What real question sets look like; each must train, and be no worse on fresh queries."""
+
+    @staticmethod
+    def no_worse(train: VectorDataset, fresh: VectorDataset, by: float = 0.0) -> None:
+        adapter = search_adapter(train, None, OPTIONS).adapter
+        base = float(judge(fresh.queries, fresh)["ndcg@10"].mean())
+        assert served(adapter, fresh) >= base + by
+
+    def test_several_relevant_passages(self):
+        train, fresh = questions(), questions(seed=5)
+        several = [
+            dataclasses.replace(
+                data, relevance=Relevance.from_rows([[r, (r + 1) % 200, 7] for r in range(200)])
+            )
+            for data in (train, fresh)
+        ]
+        self.no_worse(*several)
+
+    def test_near_duplicate_passages(self):
+        rng = np.random.default_rng(1)
+
+        def doubled(data: VectorDataset) -> VectorDataset:
+            copies = data.passages + 1e-4 * rng.normal(size=data.passages.shape)
+            return dataclasses.replace(
+                data, passages=np.concatenate([data.passages, copies]), passage_ids=()
+            )
+
+        self.no_worse(doubled(questions()), doubled(questions(seed=5)), by=0.1)
+
+    def test_one_passage_asked_about_by_most_queries(self):
+        def crowded(data: VectorDataset) -> VectorDataset:
+            rows = [0 if row % 4 else row for row in range(200)]
+            turned = questions(200, 1, seed=row_seed(data)).queries
+            queries = np.where(np.array(rows)[:, None] == 0, turned, data.queries)
+            return dataclasses.replace(
+                data, queries=queries, relevance=Relevance.from_rows([[row] for row in rows])
+            )
+
+        def row_seed(data: VectorDataset) -> int:
+            return 0 if data is train else 5
+
+        train = questions()
+        self.no_worse(crowded(train), crowded(questions(seed=5)))
+
+    def test_passages_never_asked_about(self):
+        self.no_worse(questions(100, 400), questions(100, 400, seed=5), by=0.1)
+
+    @pytest.mark.parametrize("similarity", ["dot_product", "euclidean"])
+    def test_vectors_of_any_length(self, similarity):
+        def stretched(data: VectorDataset) -> VectorDataset:
+            lengths = np.random.default_rng(2).uniform(0.5, 3.0, size=(len(data.passages), 1))
+            return dataclasses.replace(
+                data, passages=data.passages * lengths, similarity=similarity
+            )
+
+        self.no_worse(stretched(questions()), stretched(questions(seed=5)))
+
+    def test_thirty_queries(self):
+        self.no_worse(questions(30, 50), questions(30, 50, seed=5))
 
 
 class TestWhitening:

@@ -26,6 +26,7 @@ CUSTOM = "custom"
 # What a user asks for by name: "auto" chooses, "low-rank" is a form of the linear family.
 ADAPTERS = ("auto", "linear", "low-rank", "two-layer")
 DEFAULT_ADAPTER = "auto"
+DEFAULT_RANK = 64
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,33 @@ def kind_of(adapter_class: type[BaseAdapter]) -> str:
     """
     home = f"{adapter_class.__module__}:{adapter_class.__qualname__}"
     return next((name for name, kind in KINDS.items() if kind.home == home), CUSTOM)
+
+
+def new_adapter(
+    name: str,
+    query_dim: int,
+    passage_dim: int,
+    *,
+    bias: bool | None = None,
+    rank: int | None = None,
+    seed: int = 0,
+) -> BaseAdapter:
+    """Return an untrained adapter by the name a user asks for, as near the identity as it starts.
+
+    Args:
+        name: one of :data:`ADAPTERS` but ``"auto"``.
+        query_dim: dimension of the query vectors.
+        passage_dim: dimension of the passage vectors.
+        bias: learn a bias too; as the family does when left out.
+        rank: of ``"low-rank"``; :data:`DEFAULT_RANK` when left out.
+        seed: of what starts at random.
+    """
+    from llama_index_adapters.adapters.linear import LinearAdapter
+    from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
+
+    if name == "two-layer":
+        bias = True if bias is None else bias
+        return TwoLayerAdapter(query_dim, None, passage_dim, bias, seed=seed)
+    if name == "low-rank" and rank is None:
+        rank = min(DEFAULT_RANK, query_dim)
+    return LinearAdapter(query_dim, passage_dim, bool(bias), rank=rank, seed=seed)

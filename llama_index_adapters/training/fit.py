@@ -104,7 +104,8 @@ def fit_best(
     validation: VectorDataset | None,
     options: TrainingOptions,
     *,
-    corpus: FloatArray | None = None,
+    target_corpus: FloatArray | None = None,
+    query_log: FloatArray | None = None,
     show_progress: bool = False,
     after_step: AfterStep | None = None,
 ) -> Fit:
@@ -115,7 +116,8 @@ def fit_best(
         train,
         validation,
         options,
-        corpus=corpus,
+        target_corpus=target_corpus,
+        query_log=query_log,
         show_progress=show_progress,
         after_step=after_step,
     )

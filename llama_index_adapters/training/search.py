@@ -53,9 +53,9 @@ _MOST_JUDGED = 4000
 _LEAN_ABOVE = 2e10
 _MOST_PER_EPOCH = 1e11
 _SEEDS = 3
-# Powers of the inverse second moments of (passages, queries), mildest first.
+# Powers of the inverse second moment of the passages, mildest first; of passages and queries.
 _PASSAGE_POWERS = (0.125, 0.25, 0.375)
-_POWERS = (*((power, 0.0) for power in _PASSAGE_POWERS), (0.25, 0.25))
+_BOTH_POWERS = (0.25, 0.25)
 # How strongly a regression is pulled toward the identity.
 _PULLS = (10.0, 3.0, 1.0, 0.1)
 _RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -128,7 +128,8 @@ def search_adapter(
     validation: VectorDataset | None,
     options: TrainingOptions,
     *,
-    corpus: FloatArray | None = None,
+    target_corpus: FloatArray | None = None,
+    query_log: FloatArray | None = None,
     show_progress: bool = False,
     after_step: AfterStep | None = None,
 ) -> Search:
@@ -151,9 +152,11 @@ def search_adapter(
         train: what to learn from.
         validation: what to judge by; may be None.
         options: device, seed, batch size and the most epochs; the plan sets the rest.
-        corpus: ``(n, passage_dim)`` vectors of the corpus that will be searched, when it is
-            not that of ``train``. No labels. When it does not hold the training passages,
+        target_corpus: ``(n, passage_dim)`` vectors of the corpus that will be searched, when it
+            is not that of ``train``. No labels. When it does not hold the training passages,
             trials are judged on passages that training did not see.
+        query_log: ``(n, query_dim)`` vectors of queries without labels, of the kind that will be
+            asked. They say how queries are spread.
         show_progress: show a bar over the trials.
         after_step: called with the adapter and the number of every step of the final training.
 
@@ -161,12 +164,17 @@ def search_adapter(
         InvalidVectorsError: when there are too few queries to hold any out.
         TrainingError: when the loss is no longer a number.
     """
-    target = train.passages if corpus is None else corpus
-    elsewhere = not _holds(target, train.passages)
+    target = train.passages if target_corpus is None else target_corpus
+    elsewhere = target_corpus is not None and not _holds(target_corpus, train.passages)
     unit = "passage" if elsewhere else holdout_unit(train)
     folds = _folds(train, validation, unit, options.seed)
     lean = len(train.queries) * train.passages.size > _LEAN_ABOVE
     dims = train.queries.shape[1], train.passages.shape[1]
+    if query_log is not None and query_log.shape[1] != dims[0]:
+        raise InvalidVectorsError(
+            f"query_log has vectors of {query_log.shape[1]} dimensions, the training queries "
+            f"{dims[0]}. Embed both with the same model."
+        )
     with tqdm(desc="Trials", unit="trial", disable=not show_progress) as bar:
         judged: list[_Judged] = []
 
@@ -175,7 +183,7 @@ def search_adapter(
             judged.append(_judge(candidate, folds))
             bar.update()
 
-        for candidate in _unlabelled(*dims, elsewhere=elsewhere):
+        for candidate in _unlabelled(*dims, elsewhere, query_log):
             attempt(candidate)
         start = _simplest(judged)
         if dims[0] == dims[1]:
@@ -208,43 +216,61 @@ def search_adapter(
     )
 
 
-def _unlabelled(dim: int, passage_dim: int, *, elsewhere: bool) -> list[_Candidate]:
+def _unlabelled(
+    dim: int, passage_dim: int, elsewhere: bool, query_log: FloatArray | None
+) -> list[_Candidate]:
     """Return the candidates that need no labels, the simplest first."""
     if dim != passage_dim:
         return [_Candidate("linear", lambda data, corpus, seed: LinearAdapter(dim, passage_dim))]
     return [
         _Candidate("identity", lambda data, corpus, seed: IdentityAdapter(dim)),
-        # Training queries say little of how queries about another corpus are spread.
-        *(_closed_form(*powers) for powers in _POWERS if not (elsewhere and powers[1])),
+        *(_whitening(power) for power in _PASSAGE_POWERS),
+        # Training queries say little of how queries about another corpus are spread; a log does.
+        *(
+            [_whitening(*_BOTH_POWERS, alike=not elsewhere, query_log=query_log)]
+            if query_log is not None or not elsewhere
+            else []
+        ),
     ]
 
 
 def _regressions(judged: Sequence[_Judged]) -> list[_Candidate]:
     """Return regressions on the labels, followed by the best whitening of the passages."""
-    best = max(_PASSAGE_POWERS, key=lambda power: _mean_of(_closed_form(power).name, judged))
-    return [_closed_form(best, pull=pull) for pull in _PULLS]
+    mean = {one.candidate.name: float(one.ndcg.mean()) for one in judged}
+    best = max(_PASSAGE_POWERS, key=lambda power: mean[_whitening(power).name])
+    return [_regression(pull, best) for pull in _PULLS]
 
 
-def _mean_of(name: str, judged: Sequence[_Judged]) -> float:
-    return next(float(one.ndcg.mean()) for one in judged if one.candidate.name == name)
-
-
-def _closed_form(
-    passage_power: float, query_power: float = 0.0, pull: float | None = None
+def _whitening(
+    passage_power: float,
+    query_power: float = 0.0,
+    *,
+    alike: bool = True,
+    query_log: FloatArray | None = None,
 ) -> _Candidate:
+    """Return whitening; ``alike`` says whether training queries are spread as later ones."""
+
     def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
+        known = ([data.queries] if alike else []) + ([] if query_log is None else [query_log])
         weight = whitening(
             corpus,
-            data.queries,
+            np.concatenate(known) if query_power else None,
             passage_power=passage_power,
             query_power=query_power,
             similarity=data.similarity,
         )
-        return _linear(weight if pull is None else weight @ regression(data, pull=pull))
+        return _linear(weight)
 
     name = f"whitening, passages {passage_power:g}"
-    name += f", queries {query_power:g}" if query_power else ""
-    return _Candidate(name if pull is None else f"regression, pull {pull:g}, {name}", build)
+    return _Candidate(name + (f", queries {query_power:g}" if query_power else ""), build)
+
+
+def _regression(pull: float, passage_power: float) -> _Candidate:
+    def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
+        spread = whitening(corpus, passage_power=passage_power, similarity=data.similarity)
+        return _linear(spread @ regression(data, pull=pull))
+
+    return _Candidate(f"regression, pull {pull:g}, {_whitening(passage_power).name}", build)
 
 
 def _linear(weight: NDArray[np.float32]) -> LinearAdapter:
