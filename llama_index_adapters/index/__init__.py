@@ -1,0 +1,1 @@
+"""Train from an index that exists: its stored vectors and texts, read in pages."""

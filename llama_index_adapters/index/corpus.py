@@ -1,0 +1,231 @@
+"""A corpus that was read from an index: stored vectors, and their nodes when asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.schema import BaseNode, TextNode
+from llama_index.core.storage.docstore.types import BaseDocumentStore
+from llama_index.core.vector_stores.utils import metadata_dict_to_node
+from numpy.typing import NDArray
+
+from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.index.files import CorpusFiles
+from llama_index_adapters.index.labels import Judgements, as_judgements
+from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.store import EmbeddingStore
+from llama_index_adapters.vectors.vector_dataset import VectorDataset
+
+UnknownNodes = Literal["refuse", "drop"]
+
+
+@dataclass(frozen=True)
+class IndexCorpus:
+    """The stored vectors of an index, on disk.
+
+    Attributes:
+        node_ids: the node of each vector.
+        vectors: ``(n, dim)`` float32, memory-mapped.
+        similarity: how the vector store compares a query with them.
+        store: the class of the vector store.
+        exact: False when the store keeps codes that give its vectors back approximately.
+        duplicates: how many further vectors of a node that was read already were left out.
+        embed_model: the model the index was built with; None when none was given.
+        texts_embedded: how many passages were embedded again to check that.
+    """
+
+    node_ids: tuple[str, ...]
+    vectors: NDArray[np.float32] = field(repr=False)
+    similarity: Similarity
+    store: str
+    exact: bool
+    duplicates: int
+    embed_model: BaseEmbedding | None = field(repr=False)
+    texts_embedded: int
+    files: CorpusFiles = field(repr=False, compare=False)
+    docstore: BaseDocumentStore | None = field(repr=False, compare=False)
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self.node_ids)
+
+    def __str__(self) -> str:
+        """Say what was read, in one line."""
+        approximate = "" if self.exact else ", approximate"
+        repeated = f", {self.duplicates:,} duplicates left out" if self.duplicates else ""
+        return (
+            f"{len(self):,} vectors of {self.vectors.shape[1]} dimensions from {self.store}, "
+            f"compared by {self.similarity}{approximate}{repeated}"
+        )
+
+    def nodes(self, count: int | None = None, *, seed: int = 0) -> list[BaseNode]:
+        """Return nodes with their text and metadata, to generate questions from.
+
+        Args:
+            count: how many, drawn at random; all when left out, which takes their memory.
+            seed: the same seed draws the same nodes.
+
+        Returns:
+            The nodes in the order of the index. One that neither the store nor the docstore
+            has is left out.
+
+        Raises:
+            InvalidOptionError: for a count below 1.
+        """
+        if count is not None and count < 1:
+            raise InvalidOptionError(f"count is {count}; ask for at least 1 node.")
+        rows = np.arange(len(self))
+        if count is not None and count < len(self):
+            rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
+        return list(self.nodes_of(rows.tolist()))
+
+    def nodes_of(self, rows: Sequence[int]) -> Iterator[BaseNode]:
+        """Yield the nodes of some rows; one that is not to be found is left out."""
+        for row in rows:
+            node = node_of(self.node_ids[row], self.files.line(row), self.docstore)
+            if node is not None:
+                yield node
+
+    def dataset(
+        self,
+        labels: object,
+        *,
+        unknown_nodes: UnknownNodes = "refuse",
+        store: EmbeddingStore | str | PathLike[str] | None = None,
+        show_progress: bool = True,
+    ) -> VectorDataset:
+        """Return something the engine trains on: only the queries are embedded.
+
+        Args:
+            labels: which nodes answer which query: a question set whose passages are nodes of
+                the index, ``{query: [node ids]}``, or the path of a file: a question set in
+                JSON, or feedback in JSONL or CSV as :func:`read_feedback` reads it.
+            unknown_nodes: what to do about nodes that the index does not have (any more):
+                ``"refuse"`` the labels, or ``"drop"`` them with the queries that only they
+                answer.
+            store: the store of vectors for the queries, or its path; the one in the user's cache
+                directory when left out.
+            show_progress: show a progress bar.
+
+        Returns:
+            The vectors; queries of the same text are one.
+
+        Raises:
+            InvalidDatasetError: for labels that cannot be used, or about unknown nodes.
+            InvalidFileError: for a file that is not what it should be.
+            InvalidOptionError: without an embedding model, or for an unknown option.
+            EmbeddingError: when the embedding model fails; what it gave before is stored.
+        """
+        if unknown_nodes not in ("refuse", "drop"):
+            raise InvalidOptionError(f"unknown_nodes is {unknown_nodes!r}; use 'refuse' or 'drop'.")
+        judgements = self._known(as_judgements(labels), drop=unknown_nodes == "drop")
+        texts = list(judgements.relevant)
+        queries = self.embed_queries(texts, store=store, show_progress=show_progress)
+        relevance = Relevance.from_rows(
+            [[self._rows[node_id] for node_id in ids] for ids in judgements.relevant.values()]
+        )
+        return VectorDataset(
+            queries,
+            self.vectors,
+            relevance,
+            similarity=self.similarity,
+            query_ids=tuple(judgements.query_ids[text] for text in texts),
+            passage_ids=self.node_ids,
+        )
+
+    def embed_queries(
+        self,
+        texts: Sequence[str],
+        *,
+        store: EmbeddingStore | str | PathLike[str] | None = None,
+        show_progress: bool = True,
+    ) -> NDArray[np.float32]:
+        """Return the base model's vectors of queries, ``(n_queries, dim)``.
+
+        Raises:
+            InvalidOptionError: without an embedding model.
+            EmbeddingError: when the embedding model fails; what it gave before is stored.
+        """
+        if self.embed_model is None:
+            raise InvalidOptionError(
+                "Queries have to be embedded, and no embed_model was given. Read the index with "
+                "read_index(index, embed_model), with the model it was built with."
+            )
+        if isinstance(store, EmbeddingStore):
+            return embed_texts(self.embed_model, texts, "query", store, show_progress=show_progress)
+        with EmbeddingStore(None if store is None else Path(store)) as opened:
+            return embed_texts(
+                self.embed_model, texts, "query", opened, show_progress=show_progress
+            )
+
+    @cached_property
+    def _rows(self) -> Mapping[str, int]:
+        return {node_id: row for row, node_id in enumerate(self.node_ids)}
+
+    def _known(self, judgements: Judgements, *, drop: bool) -> Judgements:
+        """Return the judgements about nodes of the index."""
+        unknown = dict.fromkeys(
+            node_id
+            for ids in judgements.relevant.values()
+            for node_id in ids
+            if node_id not in self._rows
+        )
+        if not unknown:
+            return judgements
+        named = ", ".join(map(repr, list(unknown)[:3])) + (" …" if len(unknown) > 3 else "")
+        found = f"{len(unknown)} node ids of the labels are not in the index ({named})"
+        if not drop:
+            raise InvalidDatasetError(
+                f"{found}, which has {len(self):,} nodes such as {self.node_ids[0]!r}. Labels "
+                "have to name nodes of this index; when these were deleted from it, give "
+                "unknown_nodes='drop'."
+            )
+        kept = judgements.without(unknown)
+        if not kept.relevant:
+            raise InvalidDatasetError(f"{found}, and no query has another.")
+        return kept
+
+
+def node_record(text: str | None, metadata: Mapping[str, object] | None) -> str:
+    """Return one line of JSON from which :func:`node_of` makes the node again."""
+    metadata = metadata or {}
+    # The rest of what LlamaIndex stores repeats the node's own content.
+    own = {name: metadata[name] for name in ("_node_content", "_node_type") if name in metadata}
+    return json.dumps([text, own or dict(metadata)], default=str)
+
+
+def node_of(node_id: str, line: str, docstore: BaseDocumentStore | None) -> BaseNode | None:
+    """Return the node of a record, from the docstore where the store keeps no text.
+
+    Returns:
+        None when there is neither a text nor a node in the docstore.
+    """
+    text, metadata = json.loads(line)
+    if docstore is not None and not text and "_node_content" not in metadata:
+        return docstore.get_document(node_id, raise_error=False)
+    if "_node_content" in metadata:
+        return metadata_dict_to_node(metadata, text=text or None)
+    return None if text is None else TextNode(id_=node_id, text=text, metadata=metadata)
+
+
+def require_ids(ids: Collection[str], found: int) -> None:
+    """Refuse a page with another number of vectors than of ids.
+
+    Raises:
+        InvalidDatasetError: saying both.
+    """
+    if len(ids) != found:
+        raise InvalidDatasetError(
+            f"A page of the vector store has {len(ids)} ids and {found} vectors; a reader gives "
+            "one vector for each id."
+        )

@@ -1,0 +1,1 @@
+"""How each vector store is read: a module ``read(store, page_size)`` for every one of them."""

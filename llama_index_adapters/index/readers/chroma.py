@@ -1,0 +1,50 @@
+"""ChromaVectorStore: one collection, read by limit and offset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from llama_index_adapters.errors import UnsupportedStoreError
+from llama_index_adapters.index.pages import Page, Reading
+from llama_index_adapters.ranking import Similarity
+
+_SIMILARITIES: dict[str, Similarity] = {
+    "l2": "euclidean",
+    "cosine": "cosine",
+    "ip": "dot_product",
+}
+
+
+def read(store: Any, page_size: int) -> Reading:
+    """Read a ChromaVectorStore's collection.
+
+    Raises:
+        UnsupportedStoreError: for a space other than l2, cosine and ip.
+    """
+    collection = store.client
+    return Reading(_similarity(collection), _pages(collection, page_size))
+
+
+def _similarity(collection: Any) -> Similarity:
+    configuration = getattr(collection, "configuration", None) or {}
+    index = configuration.get("hnsw") or configuration.get("spann") or {}
+    space = index.get("space") or (collection.metadata or {}).get("hnsw:space", "l2")
+    if space not in _SIMILARITIES:
+        raise UnsupportedStoreError(
+            f"The Chroma collection {collection.name} compares by {space!r}; only "
+            f"{', '.join(_SIMILARITIES)} can be trained for."
+        )
+    return _SIMILARITIES[space]
+
+
+def _pages(collection: Any, page_size: int) -> Iterator[Page]:
+    offset = 0
+    while True:
+        rows = collection.get(
+            limit=page_size, offset=offset, include=["embeddings", "documents", "metadatas"]
+        )
+        if not rows["ids"]:
+            return
+        yield Page(rows["ids"], rows["embeddings"], rows["documents"], rows["metadatas"])
+        offset += len(rows["ids"])

@@ -1,0 +1,55 @@
+"""The page about training from an index: its code runs as it is written."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from llama_index_adapters.index import labels, read, registry
+from tests.documents import ROOT, blocks
+
+PAGE = "docs/index.md"
+
+
+@pytest.mark.local_model
+def test_blocks_that_need_no_key_run(tmp_path, monkeypatch, capsys):
+    """One after the other, as somebody pastes them into one session."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(registry, "_registered", {})
+    session: dict[str, object] = {"__name__": "page"}
+    for block in blocks(PAGE, "python"):
+        if not block.needs_key:
+            code = "\n" * (block.line - 1) + block.code
+            exec(compile(code, ROOT / PAGE, "exec"), session)
+    shown = capsys.readouterr().out
+    assert "4 vectors of 384 dimensions from SimpleVectorStore, compared by cosine\n" in shown
+    assert "{'can I send it back': ['returns'], 'where is my order': ['shipping']}\n" in shown
+    assert "4 vectors of 384 dimensions from ListStore, compared by cosine\n" in shown
+    assert len(session["dataset"].queries) == 2
+    assert (tmp_path / "whitening" / "config.json").is_file()
+
+
+def test_blocks_that_need_a_key_compile():
+    (block,) = (block for block in blocks(PAGE, "python") if block.needs_key)
+    assert ast.parse(block.code).body
+
+
+def test_numbers_and_names_are_those_of_the_code():
+    text = " ".join((ROOT / PAGE).read_text(encoding="utf-8").split())
+    *others, last = labels.VERDICT_COLUMNS
+    for stated in (
+        f"below {read.SAME_COSINE:g} to",
+        f"({read.SAME_COSINE_OF_CODES:g} where",
+        f"{read.PAGE_SIZE:,} by default",
+        f"{', '.join(f'`{name}`' for name in others)} or `{last}`",
+    ):
+        assert stated in text
+    relevant, other = text.partition("A row with")[0], text.partition("A row with")[2]
+    for word in ("1", "true", "yes", "clicked", "thumbs_up", "like", "helpful"):
+        assert word in labels.RELEVANT
+        assert f"`{word}`" in relevant
+    for word in ("0", "false", "no", "skipped", "thumbs_down"):
+        assert word in labels.NOT_RELEVANT
+        assert f"`{word}`" in other

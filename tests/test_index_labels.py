@@ -1,0 +1,134 @@
+"""Labels for an index: question sets, mappings, feedback logs, query logs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llama_index_adapters import EmbeddingQAFinetuneDataset, read_feedback
+from llama_index_adapters.errors import (
+    InvalidDatasetError,
+    InvalidFileError,
+    InvalidOptionError,
+    MissingFileError,
+)
+from llama_index_adapters.index.labels import as_judgements, read_queries
+
+
+def jsonl(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def row(query, node_id, **verdict):
+    return {"query": query, "node_id": node_id, **verdict}
+
+
+class TestFeedback:
+    @pytest.mark.parametrize(
+        "value", [True, 1, 1.0, "1", "TRUE", "yes", "clicked", "Thumbs-Up", "thumbs up", "👍"]
+    )
+    def test_values_that_mean_relevant(self, tmp_path, value):
+        rows = [row("q", "a", feedback=value), row("q", "b", feedback=0)]
+        assert read_feedback(jsonl(tmp_path / "log.jsonl", rows)) == {"q": ["a"]}
+
+    @pytest.mark.parametrize(
+        "value", [False, 0, -1, "", None, "no", "skipped", "thumbs_down", "👎", "null"]
+    )
+    def test_values_that_do_not(self, tmp_path, value):
+        rows = [row("q", "a", feedback=value), row("r", "b", feedback=1)]
+        assert read_feedback(jsonl(tmp_path / "log.jsonl", rows)) == {"r": ["b"]}
+
+    def test_any_row_that_says_so_is_enough_and_counts_once(self, tmp_path):
+        rows = [
+            row("q", "a", clicked=0),
+            row(" q ", "a", clicked=1),
+            row("q", "b", clicked=1),
+            row("q", "a", clicked=1),
+        ]
+        assert read_feedback(jsonl(tmp_path / "log.jsonl", rows)) == {"q": ["a", "b"]}
+
+    def test_csv_with_quotes_line_breaks_and_a_byte_order_mark(self, tmp_path):
+        path = tmp_path / "log.csv"
+        text = 'query,node_id,thumbs_up\n"one, ""two""\nthree",a,1\nfour,b,0\n'
+        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert read_feedback(path) == {'one, "two"\nthree': ["a"]}
+
+    def test_own_columns_and_values(self, tmp_path):
+        rows = [{"q": "one", "id": "a", "stars": stars} for stars in (3, 4)]
+        rows += [{"q": "one", "id": "b", "stars": 5}]
+        path = jsonl(tmp_path / "log.jsonl", rows)
+        found = read_feedback(path, query="q", node_id="id", verdict="stars", relevant=["5"])
+        assert found == {"one": ["b"]}
+
+    def test_an_unknown_value_is_refused_with_its_line(self, tmp_path):
+        rows = [row("q", "a", rating=1), row("q", "b", rating=4)]
+        with pytest.raises(InvalidFileError, match=r"line 2: rating is 4, .* relevant=\[...\]"):
+            read_feedback(jsonl(tmp_path / "log.jsonl", rows))
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("{", "line 1 is not JSON"),
+            ("[1]", "line 1 is not a JSON object"),
+            ('{"query": "q", "clicked": 1}', "line 1 has no 'node_id' .it has query, clicked"),
+            ('{"query": "q", "node_id": "a"}', "line 1 has no 'feedback'"),
+            ('{"query": "", "node_id": "a", "clicked": 1}', "the query is ''"),
+            ('{"query": "q", "node_id": 3, "clicked": 1}', "the node id 3"),
+        ],
+    )
+    def test_a_wrong_line_is_named(self, tmp_path, line, message):
+        path = tmp_path / "log.jsonl"
+        path.write_text(line, encoding="utf-8")
+        with pytest.raises(InvalidFileError, match=message):
+            read_feedback(path)
+
+    def test_nothing_relevant_no_file_and_another_kind_of_file(self, tmp_path):
+        path = jsonl(tmp_path / "log.jsonl", [row("q", "a", clicked=0)])
+        with pytest.raises(InvalidDatasetError, match="None of the 1 rows"):
+            read_feedback(path)
+        with pytest.raises(MissingFileError, match="There is no file"):
+            read_feedback(tmp_path / "other.csv")
+        with pytest.raises(InvalidOptionError, match=r"ends in '.xlsx'"):
+            read_feedback(tmp_path / "log.xlsx")
+        (tmp_path / "latin.csv").write_bytes("query,node_id,clicked\ncafé,a,1\n".encode("latin-1"))
+        with pytest.raises(InvalidFileError, match="not UTF-8"):
+            read_feedback(tmp_path / "latin.csv")
+
+
+class TestJudgements:
+    def test_queries_of_one_text_become_one(self):
+        dataset = EmbeddingQAFinetuneDataset(
+            queries={"1": "same", "2": "same", "3": "other"},
+            corpus={"a": "A", "b": "B"},
+            relevant_docs={"1": ["a"], "2": ["b", "a"], "3": ["b"]},
+        )
+        found = as_judgements(dataset)
+        assert found.relevant == {"same": ("a", "b"), "other": ("b",)}
+        assert found.query_ids == {"same": "1", "other": "3"}
+
+    def test_a_file_is_read_by_its_ending(self, tmp_path):
+        dataset = EmbeddingQAFinetuneDataset(
+            queries={"1": "q"}, corpus={"a": "A"}, relevant_docs={"1": ["a"]}
+        )
+        dataset.save_json(tmp_path / "set.json")
+        log = jsonl(tmp_path / "log.jsonl", [row("q", "a", clicked=1)])
+        for path in (tmp_path / "set.json", log):
+            assert as_judgements(path).relevant == {"q": ("a",)}
+
+    @pytest.mark.parametrize("labels", [{}, {"q": []}, {"q": "a"}, {"": ["a"]}, {"q": [3]}])
+    def test_a_mapping_that_is_none_is_refused(self, labels):
+        with pytest.raises(InvalidDatasetError, match="at least one"):
+            as_judgements(labels)
+
+
+def test_query_logs(tmp_path):
+    (tmp_path / "log.txt").write_text("one\n\ntwo\none\n", encoding="utf-8")
+    (tmp_path / "log.csv").write_text("id,query\n1,one\n2,two\n", encoding="utf-8")
+    assert read_queries(tmp_path / "log.txt") == read_queries(tmp_path / "log.csv")
+    with pytest.raises(InvalidFileError, match="line 2 has no text 'question'"):
+        read_queries(tmp_path / "log.csv", query="question")
+    (tmp_path / "empty.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(InvalidDatasetError, match="has no queries"):
+        read_queries(tmp_path / "empty.txt")
