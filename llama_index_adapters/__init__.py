@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from llama_index_adapters.adapters.base import BaseAdapter
     from llama_index_adapters.adapters.linear import LinearAdapter, LinearLayer
     from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
+    from llama_index_adapters.dataset.combine import merge_datasets, sample_queries
     from llama_index_adapters.dataset.generate import (
         agenerate_qa_embedding_pairs,
         generate_qa_embedding_pairs,
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
     from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
     from llama_index_adapters.dataset.split import split_by_passage, split_by_query
     from llama_index_adapters.embedding import AdapterEmbeddingModel, LinearAdapterEmbeddingModel
-    from llama_index_adapters.engine import (
-        BaseEmbeddingFinetuneEngine,
-        EmbeddingAdapterFinetuneEngine,
-    )
+    from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
     from llama_index_adapters.errors import AdaptersError
     from llama_index_adapters.evaluation.evaluate import evaluate
+    from llama_index_adapters.evaluation.replacement import compare_adapters
+    from llama_index_adapters.index.labels import read_feedback, read_queries
+    from llama_index_adapters.index.pages import Page, Reading
+    from llama_index_adapters.index.read import read_index
+    from llama_index_adapters.index.registry import register_reader
+    from llama_index_adapters.interface import BaseEmbeddingFinetuneEngine
     from llama_index_adapters.relevance import Relevance
+    from llama_index_adapters.unlabelled import finetune_without_labels
     from llama_index_adapters.vectors.local import local_embedding
     from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -36,20 +41,30 @@ _HOMES = {
     "AdapterEmbeddingModel": "embedding",
     "AdaptersError": "errors",
     "BaseAdapter": "adapters.base",
-    "BaseEmbeddingFinetuneEngine": "engine",
+    "BaseEmbeddingFinetuneEngine": "interface",
     "EmbeddingAdapterFinetuneEngine": "engine",
     "EmbeddingQAFinetuneDataset": "dataset.qa_dataset",
     "LinearAdapter": "adapters.linear",
     "LinearAdapterEmbeddingModel": "embedding",
     "LinearLayer": "adapters.linear",
+    "Page": "index.pages",
+    "Reading": "index.pages",
     "Relevance": "relevance",
     "TwoLayerAdapter": "adapters.two_layer",
     "TwoLayerNN": "adapters.two_layer",
     "VectorDataset": "vectors.vector_dataset",
     "agenerate_qa_embedding_pairs": "dataset.generate",
+    "compare_adapters": "evaluation.replacement",
     "evaluate": "evaluation.evaluate",
+    "finetune_without_labels": "unlabelled",
     "generate_qa_embedding_pairs": "dataset.generate",
     "local_embedding": "vectors.local",
+    "merge_datasets": "dataset.combine",
+    "sample_queries": "dataset.combine",
+    "read_feedback": "index.labels",
+    "read_index": "index.read",
+    "read_queries": "index.labels",
+    "register_reader": "index.registry",
     "split_by_passage": "dataset.split",
     "split_by_query": "dataset.split",
 }
@@ -64,14 +79,24 @@ __all__ = [
     "LinearAdapter",
     "LinearAdapterEmbeddingModel",
     "LinearLayer",
+    "Page",
+    "Reading",
     "Relevance",
     "TwoLayerAdapter",
     "TwoLayerNN",
     "VectorDataset",
     "agenerate_qa_embedding_pairs",
+    "compare_adapters",
     "evaluate",
+    "finetune_without_labels",
     "generate_qa_embedding_pairs",
     "local_embedding",
+    "merge_datasets",
+    "read_feedback",
+    "read_index",
+    "read_queries",
+    "register_reader",
+    "sample_queries",
     "split_by_passage",
     "split_by_query",
 ]

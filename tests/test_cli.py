@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 import llama_index_adapters
+from llama_index_adapters.adapters.linear import IdentityAdapter
 from llama_index_adapters.adapters.registry import ADAPTERS
 from llama_index_adapters.cli import main, models
 from llama_index_adapters.cli.output import counted, took
 from llama_index_adapters.dataset.split import split_by_passage
 from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
 from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.persistence import save_adapter
 from llama_index_adapters.ranking import SIMILARITIES
 from llama_index_adapters.vectors import local
 from tests.fakes import CountingEmbedding, ScriptedLLM, WordsEmbedding, synonym_questions
@@ -323,6 +325,22 @@ def test_a_directory_that_holds_other_things_is_not_replaced(run, base, place):
     (place / "adapter" / "thesis.txt").write_text("years of work")
     assert "thesis.txt" in refused(run(finetune()))
     assert base.calls == []
+
+
+def test_evaluate_against_the_adapter_in_use(run, base):
+    run(finetune())
+    save_adapter(Path("in-use"), IdentityAdapter(64))
+    line = "evaluate {} test.json --against {} --embed-model local --store s.sqlite3 --json r.json"
+    status, shown, errors = run(line.format("adapter", "in-use"))
+    assert (status, errors) == (0, "")
+    assert "in-use (in use) and adapter (candidate) on the questions of test.json" in shown
+    assert "Switch to the candidate: it gains +0." in shown
+    record = json.loads(Path("r.json").read_text())
+    assert (record["switch"], record["path"], record["against"]) == (True, "adapter", "in-use")
+
+    status, shown, _ = run(line.format("in-use", "adapter"))
+    assert (status, json.loads(Path("r.json").read_text())["switch"]) == (0, False)
+    assert "Keep the adapter in use: the candidate is worse" in shown
 
 
 def test_evaluate_without_an_adapter(run, base):

@@ -19,12 +19,14 @@ ROOT = Path(llama_index_adapters.__file__).parent
 
 # From the ground up; whatever lies in a folder belongs to the folder's floor.
 FLOORS = (
-    {"", "errors", "relevance", "cache", "atomic", "ranking", "transforms"},
+    {"", "errors", "relevance", "cache", "atomic", "ranking", "service_errors", "transforms"},
     {"adapters", "dataset"},
     {"vectors"},
     {"training", "evaluation"},
-    {"persistence", "embedding"},
-    {"engine"},
+    {"persistence", "embedding", "langchain"},
+    {"interface", "training_data"},
+    {"index"},
+    {"engine", "unlabelled"},
     {"demo"},
     {"cli"},
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -23,10 +25,14 @@ TEST.json is a question set in LlamaIndex's JSON, as the command generate writes
 question ranks the whole corpus of the file, once as the base model has it and once adapted.
 Take questions that training has not seen.
 
+With --against, DIR is compared with the adapter in use instead of the base model, and the last
+line says whether to switch: when the whole 95% interval of the gain in nDCG@10 is above zero.
+
 For example:
 
 \b
   llama-index-adapters evaluate adapter test.json --json result.json
+  llama-index-adapters evaluate new-adapter test.json --against adapter
 """
 
 
@@ -43,6 +49,10 @@ def evaluate(
             show_default="the one that DIR names",
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR2", help="The adapter in use, to compare with."),
+    ] = None,
     similarity: SimilarityOption = "cosine",
     store: StoreOption = None,
     seed: SeedOption = 0,
@@ -58,12 +68,17 @@ def evaluate(
     base_model = models.open_embed_model(name)
 
     from llama_index_adapters.embedding import AdapterEmbeddingModel
+    from llama_index_adapters.evaluation.evaluate import Evaluation
     from llama_index_adapters.evaluation.evaluate import evaluate as evaluated
+    from llama_index_adapters.evaluation.replacement import LABELS, Replacement, compare_adapters
     from llama_index_adapters.evaluation.result_file import result_record, write_result
     from llama_index_adapters.vectors.identity import model_label
 
-    measured = evaluated(
-        AdapterEmbeddingModel(base_model, directory),
+    model = AdapterEmbeddingModel(base_model, directory)
+    measure: Callable[..., Evaluation | Replacement] = partial(evaluated, model)
+    if against is not None:
+        measure = partial(compare_adapters, AdapterEmbeddingModel(base_model, against), model)
+    measured = measure(
         dataset,
         store=store,
         similarity=cast(Similarity, similarity),
@@ -80,14 +95,23 @@ def evaluate(
             seconds=measured.seconds,
             texts_embedded=measured.texts_embedded,
         )
+        if isinstance(measured, Replacement):
+            record |= {"against": str(against), "switch": measured.switch}
         write_result(json, record)
+    compared = f"Base and adapted ({saved.kind})"
+    if against is not None:
+        compared = f"{against} (in use) and {directory} (candidate)"
     out = console()
     out.print(
         f"Embedded {counted(measured.texts_embedded, 'text')} in "
         f"{took(measured.seconds['embed'])} with {model_label(base_model)}\n\n"
-        f"Base and adapted ({saved.kind}) on the questions of {test}:",
+        f"{compared} on the questions of {test}:",
         soft_wrap=True,
     )
-    show_comparison(out, measured.comparison)
+    if isinstance(measured, Replacement):
+        show_comparison(out, measured.comparison, LABELS)
+        out.print(measured.advice, soft_wrap=True)
+    else:
+        show_comparison(out, measured.comparison)
     if json is not None:
         out.print(f"\nThese figures written to {json}.", soft_wrap=True)

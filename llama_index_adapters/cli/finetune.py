@@ -186,7 +186,10 @@ def finetune(
             show_progress=progress,
         )
 
-    target_corpus = None if test_set is None else _other_passages(test_set, train_set)
+    searches = adapter == "auto" and bias is None and not rate
+    target_corpus = None
+    if test_set is not None and searches:
+        target_corpus = _other_passages(test_set, train_set)
     engine = engine_writing(output, target_corpus)
     out = console()
     out.print(

@@ -26,10 +26,12 @@ def shows_progress() -> bool:
     return sys.stderr.isatty()
 
 
-def show_comparison(out: Console, comparison: Comparison) -> None:
+def show_comparison(
+    out: Console, comparison: Comparison, labels: tuple[str, str] = ("base", "adapted")
+) -> None:
     """Show the table of base and adapted; a narrow terminal wraps it rather than cut numbers."""
     wide = out if out.width >= TABLE_WIDTH else console(TABLE_WIDTH)
-    wide.print(comparison.table())
+    wide.print(comparison.table(*labels))
 
 
 def show_command(out: Console, command: str) -> None:

@@ -91,8 +91,13 @@ class Comparison:
             "ties": self.ties,
         }
 
-    def table(self) -> Table:
-        """Return a table of base, adapted, gain and its interval, one row per metric."""
+    def table(self, base: str = "base", adapted: str = "adapted") -> Table:
+        """Return a table of base, adapted, gain and its interval, one row per metric.
+
+        Args:
+            base: the heading of the first column of figures.
+            adapted: the heading of the second.
+        """
         from rich import box
         from rich.table import Table
 
@@ -107,7 +112,7 @@ class Comparison:
             caption_justify="left",
         )
         table.add_column("metric", no_wrap=True)
-        for heading in ("base", "adapted", "gain", f"{self.confidence * 100:g}% interval"):
+        for heading in (base, adapted, "gain", f"{self.confidence * 100:g}% interval"):
             table.add_column(heading, justify="right", no_wrap=True)
         for name, gain in self.gains.items():
             table.add_row(
@@ -121,10 +126,14 @@ class Comparison:
 
     def __str__(self) -> str:
         """Return the table as plain ASCII text, at most 80 columns wide."""
+        return self.text()
+
+    def text(self, base: str = "base", adapted: str = "adapted") -> str:
+        """Return the table as plain ASCII text, with the headings of :meth:`table`."""
         from rich import box
         from rich.console import Console
 
-        table = self.table()
+        table = self.table(base, adapted)
         table.box = box.MARKDOWN
         text = StringIO()
         Console(file=text, width=80, color_system=None, force_jupyter=False).print(table)

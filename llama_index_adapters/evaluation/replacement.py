@@ -1,0 +1,119 @@
+"""Two saved adapters on the same questions: is the new one worth switching to?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llama_index_adapters.errors import InvalidOptionError, ModelMismatchError
+from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
+from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.identity import model_identity, model_label
+from llama_index_adapters.vectors.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from llama_index_adapters.embedding import AdapterEmbeddingModel
+
+LABELS = ("in use", "candidate")
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What a candidate would change for the adapter in use.
+
+    Attributes:
+        comparison: the adapter in use (as ``base``) and the candidate (as ``adapted``).
+        texts_embedded: how many texts the base model was asked for; the rest were stored.
+        seconds: wall-clock seconds of ``embed`` and ``evaluate``.
+    """
+
+    comparison: Comparison
+    texts_embedded: int
+    seconds: Mapping[str, float]
+
+    @property
+    def switch(self) -> bool:
+        """Whether the whole interval of the candidate's gain in nDCG lies above zero."""
+        return self.comparison.gains[self.comparison.metric].low > 0
+
+    @property
+    def advice(self) -> str:
+        """One sentence: switch or keep, and why."""
+        gain = self.comparison.gains[self.comparison.metric]
+        interval = (
+            f"{self.comparison.confidence * 100:g}% interval {gain.low:+.4f} to {gain.high:+.4f}"
+        )
+        if self.switch:
+            return f"Switch to the candidate: it gains {gain.mean:+.4f} nDCG ({interval})."
+        if gain.high < 0:
+            return f"Keep the adapter in use: the candidate is worse ({interval})."
+        return f"Keep the adapter in use: the difference is not certain ({interval})."
+
+    def __str__(self) -> str:
+        """Return the comparison as a table, and the advice below it."""
+        return f"{self.comparison.text(*LABELS)}\n\n{self.advice}"
+
+
+def compare_adapters(
+    in_use: AdapterEmbeddingModel,
+    candidate: AdapterEmbeddingModel,
+    dataset: object,
+    *,
+    store: EmbeddingStore | Path | str | None = None,
+    similarity: Similarity = "cosine",
+    seed: int = 0,
+    show_progress: bool = True,
+) -> Replacement:
+    """Compare two adapters of one base model on the same questions and the same vectors.
+
+    Take questions that neither has been trained on, as people ask them now.
+
+    Args:
+        in_use: the adapted model that serves today.
+        candidate: the one that may replace it.
+        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``.
+        store: an open store of vectors, or the path of one; by default the one in the user's
+            cache directory.
+        similarity: how your vector store compares vectors.
+        seed: the same seed gives the same intervals.
+        show_progress: show a progress bar while the model works.
+
+    Raises:
+        InvalidOptionError: for a model without an adapter, or a value that cannot be used.
+        ModelMismatchError: when the two have different base models.
+        InvalidDatasetError: when the parts of the dataset do not fit together.
+        EmbeddingError: when the base model fails; what it gave before is stored.
+
+    Example:
+        >>> in_use, candidate = (AdapterEmbeddingModel(base, path) for path in ("may", "june"))
+        >>> compare_adapters(in_use, candidate, questions).switch
+    """
+    for name, model in (("in_use", in_use), ("candidate", candidate)):
+        # By its methods: the embedding model is built on top of this package, not below it.
+        if not hasattr(model, "transform_queries"):
+            raise InvalidOptionError(
+                f"{name} is a {type(model).__name__}, which has no adapter. Give "
+                "AdapterEmbeddingModel(base_model, path)."
+            )
+    base, other = in_use.base_embed_model, candidate.base_embed_model
+    if model_identity(base) != model_identity(other):
+        raise ModelMismatchError(
+            f"The adapter in use serves {model_label(base)} and the candidate "
+            f"{model_label(other)}, or with other settings. Give both the same base model."
+        )
+    embedded = embed_dataset(
+        dataset, base, store, similarity=similarity, show_progress=show_progress
+    )
+    started = time.perf_counter()
+    comparison = compare_queries(
+        embedded.data,
+        candidate.transform_queries(embedded.data.queries),
+        base_queries=in_use.transform_queries(embedded.data.queries),
+        seed=seed,
+    )
+    seconds = {"embed": embedded.seconds, "evaluate": time.perf_counter() - started}
+    return Replacement(comparison, embedded.texts_embedded, seconds)
