@@ -1,0 +1,1 @@
+"""Postgres, an index in it, an adapter and an HTTP endpoint, started by one command."""
