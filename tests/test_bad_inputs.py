@@ -1,0 +1,118 @@
+"""The table of wrong inputs, row by row; what is unusual but right; and properties."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from llama_index_adapters import EmbeddingQAFinetuneDataset, Relevance
+from llama_index_adapters.adapters.linear import LinearAdapter
+from llama_index_adapters.persistence import load_saved, save_adapter
+from llama_index_adapters.ranking import metrics_at_k, top_k
+from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.store import EmbeddingStore
+from tests.bad_inputs import BadInput, table
+from tests.fakes import CountingEmbedding
+
+FEW = hypothesis.settings(max_examples=25, deadline=None, derandomize=True, database=None)
+
+
+@pytest.mark.parametrize("row", list(table()), ids=lambda row: f"{row.entry}: {row.wrong}")
+def test_a_wrong_input_has_its_error_and_leaves_nothing(row: BadInput) -> None:
+    row.check()
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "half \ud800 character", "\0", "a\u202eb"])
+@pytest.mark.parametrize("convert", [np.array, np.float64, lambda v: v])
+def test_unusual_texts_and_numbers_are_kept(tmp_path: Path, text: str, convert: Any) -> None:
+    model = CountingEmbedding(answer=lambda texts, vectors: convert(vectors))
+    with EmbeddingStore(tmp_path / "store.sqlite3") as store:
+        found = embed_texts(model, [text], "passage", store, show_progress=False)
+    np.testing.assert_array_equal(found, np.float32([model.vector(text)]))
+
+
+ids = st.text(min_size=1, max_size=3)
+texts = st.text(min_size=1, max_size=8).filter(lambda text: bool(text.strip()))
+
+
+@FEW
+@hypothesis.given(st.data())
+def test_a_dataset_comes_back_as_it_was(data: st.DataObject) -> None:
+    corpus = data.draw(st.dictionaries(ids, texts, min_size=1, max_size=6))
+    queries = data.draw(st.dictionaries(ids, texts, min_size=1, max_size=6))
+    some = st.lists(st.sampled_from(sorted(corpus)), min_size=1, unique=True)
+    relevant = {query: data.draw(some) for query in queries}
+    written = EmbeddingQAFinetuneDataset(queries=queries, corpus=corpus, relevant_docs=relevant)
+    with tempfile.TemporaryDirectory() as directory:
+        written.save_json(Path(directory) / "set.json")
+        assert EmbeddingQAFinetuneDataset.from_json(Path(directory) / "set.json") == written
+
+
+finite = st.floats(-1e6, 1e6, width=32).filter(lambda number: abs(number) > 1e-3)
+
+
+@FEW
+@hypothesis.given(
+    st.lists(st.tuples(st.text(), npst.arrays(np.float32, 3, elements=finite)), max_size=12)
+)
+def test_the_store_keeps_the_first_vector_of_each_text(
+    rows: list[tuple[str, np.ndarray[Any, Any]]],
+) -> None:
+    first: dict[str, Any] = {}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        EmbeddingStore(Path(directory) / "store.sqlite3") as store,
+    ):
+        for text, vector in rows:
+            assert store.put("m", "passage", [text], [vector]) == (text not in first)
+            first.setdefault(text, vector)
+        found = store.get("m", "passage", list(first))
+        assert store.count() == len(first)
+        assert not store.missing("m", "passage", list(first))
+    for vector, expected in zip(found.vectors, first.values(), strict=True):
+        np.testing.assert_array_equal(vector, expected)
+
+
+vectors = npst.arrays(np.float32, npst.array_shapes(min_dims=2, max_dims=2), elements=finite)
+
+
+@FEW
+@hypothesis.given(vectors, st.integers(1, 8), st.sampled_from(["cosine", "dot_product"]), st.data())
+def test_ranking_is_that_of_sorting_and_metrics_stay_in_their_range(
+    passages: np.ndarray[Any, Any], k: int, similarity: Any, data: st.DataObject
+) -> None:
+    n, dim = passages.shape
+    queries = data.draw(npst.arrays(np.float32, (3, dim), elements=finite))
+    k = min(k, n)
+    top = top_k(queries, passages, k, similarity=similarity)
+    left, right = queries.astype(np.float64), passages.astype(np.float64)
+    if similarity == "cosine":
+        left, right = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (left, right))
+    scores = left @ right.T
+    best = -np.sort(-scores, axis=1)[:, :k]
+    found = np.take_along_axis(scores, top.passages, axis=1)
+    np.testing.assert_allclose(found, best, rtol=1e-5, atol=1e-5 * np.abs(scores).max())
+    assert all(len(set(row)) == k for row in top.passages.tolist())
+    some = st.lists(st.integers(0, n - 1), min_size=1, unique=True)
+    relevance = Relevance.from_rows([data.draw(some) for _ in range(3)])
+    for values in metrics_at_k(top, relevance, k).values():
+        assert ((values >= 0) & (values <= 1)).all()
+
+
+@FEW
+@hypothesis.given(npst.arrays(np.float32, (3, 3), elements=finite))
+def test_an_adapter_comes_back_as_it_was(weight: np.ndarray[Any, Any]) -> None:
+    adapter = LinearAdapter(3)
+    adapter.load_arrays({"linear.weight": weight})
+    with tempfile.TemporaryDirectory() as directory:
+        fingerprint = save_adapter(Path(directory) / "adapter", adapter)
+        saved = load_saved(Path(directory) / "adapter")
+    assert saved.fingerprint == fingerprint
+    np.testing.assert_allclose(saved.transform(np.eye(3, dtype=np.float32)), weight.T, rtol=1e-6)
