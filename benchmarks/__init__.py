@@ -1,0 +1,1 @@
+"""The adapters of this package beside everything a user might pick instead."""

