@@ -5,10 +5,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 OLD_CORE := .venv-core-0.14.20
+LOWEST := .venv-lowest
 METADATA := pyproject.toml constraints.txt Makefile
+# What needs no model and no other package than those that are installed with this one.
+LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs embed embedding engine \
+	evaluate faults generate hostile_files loop persistence qa_dataset search sharing store transforms))
 
 .DEFAULT_GOAL := help
-.PHONY: help python demo test lint typecheck unit interop clean
+# Options for the benchmark: make benchmark ARGS="--sets documentation"
+ARGS ?=
+
+.PHONY: help python demo benchmark notebooks test lint typecheck unit interop soak lowest audit clean
 
 help: ## Show this list.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +45,9 @@ $(OLD_CORE)/.installed: $(METADATA) | python
 demo: $(VENV)/.installed ## Finetune and compare on the documentation of Python, numpy and torch.
 	@$(BIN)/llama-index-adapters demo
 
+benchmark: $(VENV)/.installed-dev ## Measure this package beside its peers; ARGS=--help explains.
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 test: lint typecheck unit interop ## Check everything: style, types, tests, an older llama-index-core.
 
 lint: $(VENV)/.installed-dev ## Check style.
@@ -53,5 +63,29 @@ unit: $(VENV)/.installed-dev ## Run the tests, with the real local model among t
 interop: $(OLD_CORE)/.installed ## Use what llama-index-core 0.14.20 generated.
 	$(OLD_CORE)/bin/python tests/interop/check_core_0_14_20.py
 
+$(VENV)/.installed-soak: $(VENV)/.installed-dev
+	@$(INSTALL) --group soak
+	@touch $@
+
+$(LOWEST)/.installed: $(METADATA) constraints-lowest.txt | python
+	@echo "Installing into $(LOWEST), an environment with the lowest versions"
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable . hypothesis pytest pytest-asyncio uvicorn
+	@touch $@
+
+soak: $(VENV)/.installed-soak ## Faults, kills, wrong inputs and fuzzing in full (about 20 minutes); writes docs/robustness.md.
+	for section in faults kills inputs fuzz; do $(BIN)/python -m tests.soak $$section || exit 1; done
+	$(BIN)/python -m tests.robustness_table
+
+lowest: $(LOWEST)/.installed ## Test the lowest versions of all dependencies.
+	$(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
+
+audit: $(VENV)/.installed-soak ## Compare the pinned versions with the known vulnerabilities (needs the network).
+	sed 's/ *;.*//' constraints.txt | grep -v '^#' > $(VENV)/audited.txt
+	$(BIN)/pip-audit --requirement $(VENV)/audited.txt --no-deps --disable-pip
+
+notebooks: $(VENV)/.installed-dev ## Run every notebook in full and keep the outputs; LLAMA_INDEX_ADAPTERS_DATA names the data.
+	cd notebooks && ../$(BIN)/jupyter execute --inplace *.ipynb
+
 clean: ## Remove the environments.
-	rm -rf $(VENV) $(OLD_CORE)
+	rm -rf $(VENV) $(OLD_CORE) $(LOWEST)

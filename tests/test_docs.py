@@ -1,0 +1,174 @@
+"""The documents say what the code does: parameters, numbers, links, names, commands."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+from dataclasses import fields
+from enum import Enum
+
+import pytest
+import typer
+
+import llama_index_adapters
+from llama_index_adapters import (
+    AdapterEmbeddingModel,
+    EmbeddingAdapterFinetuneEngine,
+    generate_qa_embedding_pairs,
+    unlabelled,
+)
+from llama_index_adapters.adapters.registry import DEFAULT_RANK
+from llama_index_adapters.cli.app import app
+from llama_index_adapters.dataset.questions import DEFAULT_QA_GENERATE_PROMPT_TMPL
+from llama_index_adapters.persistence.config import AdapterConfig
+from llama_index_adapters.training import closed_form, remember, search
+from llama_index_adapters.training.options import TrainingOptions
+from tests.documents import (
+    DOCUMENTS,
+    ROOT,
+    anchors,
+    blocks,
+    code_spans,
+    links,
+    table_below,
+)
+
+MIGRATION = "docs/migration.md"
+HOW = " ".join((ROOT / "docs/how-it-works.md").read_text(encoding="utf-8").split())
+
+
+def shown(default: object) -> str:
+    """A default as the tables write it."""
+    if default is inspect.Parameter.empty:
+        return "required"
+    if default == DEFAULT_QA_GENERATE_PROMPT_TMPL:
+        return "a search box"
+    return f"`{default}`" if isinstance(default, Enum) else f"`{default!r}`"
+
+
+def parameters(function: object) -> dict[str, str]:
+    return {
+        name: shown(parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+
+
+def options() -> dict[str, str]:
+    made = TrainingOptions()
+    return {option.name: shown(getattr(made, option.name)) for option in fields(made)}
+
+
+class TestMigration:
+    @pytest.mark.parametrize(
+        ("heading", "expected"),
+        [
+            ("`EmbeddingAdapterFinetuneEngine`", parameters(EmbeddingAdapterFinetuneEngine)),
+            ("Training options", options()),
+            ("`AdapterEmbeddingModel`", parameters(AdapterEmbeddingModel)),
+            ("`generate_qa_embedding_pairs`", parameters(generate_qa_embedding_pairs)),
+        ],
+    )
+    def test_the_tables_have_every_parameter_and_its_default(self, heading, expected):
+        table = table_below(MIGRATION, heading)
+        assert {name: row[1] for name, row in table.items()} == expected
+
+    def test_the_rank_that_is_named_is_the_default(self):
+        rows = table_below(MIGRATION, "`EmbeddingAdapterFinetuneEngine`")
+        assert rows["rank"][2].endswith(f"then {DEFAULT_RANK}")
+
+    def test_what_is_imported_now_is_there(self):
+        table = table_below(MIGRATION, "Import lines")
+        names = {name for row in table.values() for name in row[0].strip("`").split(", ")}
+        assert len(names) > 7
+        assert names <= set(llama_index_adapters.__all__)
+
+
+class TestHowItWorks:
+    """A number that is changed in the code has to be changed in the document."""
+
+    @pytest.mark.parametrize(
+        "stated",
+        [
+            f"one-sided at {search._CERTAINTY:.1%} by",
+            f"within {search._SIMPLER_WITHIN:g} standard errors",
+            f"{search._FOLDS}-fold cross-validation",
+            f"validation set of {search._ENOUGH_VALIDATION} queries or more",
+            f"at most {search._MOST_JUDGED:,} queries",
+            f"more than {search._LEAN_ABOVE:.0e}".replace("e+", "e"),
+            f"with {search._SEEDS} seeds",
+            f"by {closed_form.SHRINKAGE:g}.",
+            f"at most {remember.MOST_ENTRIES:,} entries",
+            f"at most {remember.MOST_ENTRIES * 384 / 1e6:.1f} million multiply-adds",
+            f"about {remember.MOST_ENTRIES * 384 * 8 / 1e6:.0f} MB",
+            f"with `scale` {TrainingOptions.scale:g}",
+        ],
+    )
+    def test_numbers(self, stated):
+        assert stated in HOW
+
+    def test_whitening_powers(self):
+        alone = [f"{power:g}" for power in search._PASSAGE_POWERS]
+        both = set(search._BOTH_POWERS)
+        assert len(both) == 1
+        stated = f"`b` of {', '.join(alone[:-1])} and {alone[-1]} with `a` of 0, and {both.pop():g}"
+        assert stated in HOW
+
+    def test_powers_without_labels(self):
+        assert f"`b` is {unlabelled.PASSAGE_POWER:g}" in HOW
+        assert unlabelled.PASSAGE_POWER_WITH_LOG == unlabelled.QUERY_POWER
+        assert f"both are {unlabelled.QUERY_POWER:g}" in HOW
+
+    def test_pulls_and_rates(self):
+        pulls = [f"{pull:g}" for pull in search._PULLS]
+        assert f"pulls of {', '.join(pulls[:-1])} and {pulls[-1]}" in HOW
+        first = [search._RATES[position] for position in search._FIRST_RATES]
+        assert f"{first[0]:g} and {first[1]:g}" in HOW
+        assert f"between {search._RATES[0]:.5f} and {search._RATES[-1]:g}" in HOW
+
+    def test_the_config_has_the_entries_that_are_named(self):
+        row = table_below("docs/how-it-works.md", "On disk")["config.json"][0]
+        assert set(re.findall(r"`(\w+)`", row)) == set(AdapterConfig.model_fields)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+class TestEveryDocument:
+    def test_links_lead_somewhere(self, name):
+        for target in links(name):
+            if "://" in target:
+                continue
+            path, _, anchor = target.partition("#")
+            linked = (ROOT / name).parent / path if path else ROOT / name
+            assert linked.exists(), target
+            if anchor:
+                assert anchor in anchors(linked.relative_to(ROOT).as_posix()), target
+
+    def test_files_that_are_named_exist(self, name):
+        """In documents for developers; a user's own files are not ours to find."""
+        for span in code_spans(name):
+            if re.fullmatch(r"(llama_index_adapters|tests|docs|notebooks)/[\w./-]*", span):
+                assert (ROOT / span).exists(), span
+
+    def test_python_compiles_and_its_imports_work(self, name):
+        for block in blocks(name, "python"):
+            tree = ast.parse(block.code, name)
+            tree.body = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+            exec(compile(tree, name, "exec"), {})
+
+    def test_commands_exist(self, name):
+        commands = typer.main.get_command(app).commands
+        targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        for block in blocks(name, "sh"):
+            for line in block.code.replace("\\\n", " ").splitlines():
+                program, *words = shlex.split(line, comments=True) or [""]
+                if program == "make":
+                    assert set(words) <= targets, line
+                if program == "llama-index-adapters":
+                    known = {flag for option in commands[words[0]].params for flag in option.opts}
+                    assert {word for word in words if word.startswith("-")} <= known, line
+
+    def test_nothing_of_one_machine_or_unfinished(self, name):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"/home/|/root|/work/|/Users/|site-packages|TODO|FIXME", text)
