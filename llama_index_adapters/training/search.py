@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,11 +20,13 @@ from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.training.closed_form import regression, whitening
 from llama_index_adapters.training.holdout import (
+    ENOUGH_JUDGED,
     Fold,
     HoldoutUnit,
     fold_numbers,
     hold_out,
     holdout_unit,
+    most_judged,
 )
 from llama_index_adapters.training.loop import (
     SELECTION_METRIC,
@@ -46,13 +49,11 @@ _CERTAINTY = 0.995
 # Of two trials within this many standard errors of their difference, the simpler one wins.
 _SIMPLER_WITHIN = 0.5
 _FOLDS = 4
-# A validation set of at least this size judges alone; a smaller one beside the training folds.
-_ENOUGH_VALIDATION = 300
-_MOST_JUDGED = 4000
 # Multiply-adds of scoring all queries against all passages, above which a plan is lean.
 _LEAN_ABOVE = 2e10
 _MOST_PER_EPOCH = 1e11
 _SEEDS = 3
+_MOST_LOOKED_FOR = 4096
 # Powers of the inverse second moment of the passages, mildest first; of passages and queries.
 _PASSAGE_POWERS = (0.125, 0.25, 0.375)
 _BOTH_POWERS = (0.25, 0.25)
@@ -333,7 +334,9 @@ def _epochs(options: TrainingOptions, train: VectorDataset, *, lean: bool) -> Tr
     # Small sets take small batches, so that an epoch has steps to learn in.
     batch_size = min(options.batch_size, max(16, n_queries // 8))
     epochs = min(options.epochs, 6 if lean else 12)
-    steps = int(_MOST_PER_EPOCH / (train.passages.size * batch_size))
+    n_passages, dim = train.passages.shape
+    competing = (options.negatives_of(n_passages) or n_passages) * dim
+    steps = int(_MOST_PER_EPOCH / (competing * batch_size))
     return replace(
         options,
         batch_size=batch_size,
@@ -365,7 +368,9 @@ def _judge(candidate: _Candidate, folds: Sequence[Fold]) -> _Judged:
             mapped = adapt(transform_of(adapter), fold.validation.queries)
             runs.append((judge(mapped, fold.validation),))
         else:
-            run = train_adapter(adapter, fold.train, fold.validation, candidate.options)
+            run = train_adapter(
+                adapter, fold.train, fold.validation, candidate.options, unseen=fold.unseen
+            )
             runs.append(run.judged)
     pooled = [
         {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
@@ -438,11 +443,11 @@ def _folds(
     train: VectorDataset, validation: VectorDataset | None, unit: HoldoutUnit, seed: int
 ) -> list[Fold]:
     judged = [] if validation is None else [Fold(train, validation)]
-    if validation is not None and len(validation.queries) >= _ENOUGH_VALIDATION:
+    if validation is not None and len(validation.queries) >= ENOUGH_JUDGED:
         return judged
     n_folds = _FOLDS
     if len(train.queries) * train.passages.size > _LEAN_ABOVE:
-        n_folds = max(5, -(-len(train.queries) // _MOST_JUDGED))
+        n_folds = max(5, -(-len(train.queries) // most_judged(train)))
     numbers = fold_numbers(train, n_folds, unit=unit, seed=seed)
     used = np.unique(numbers)
     if len(used) < 2:
@@ -460,6 +465,8 @@ def _folds(
 
 def _holds(corpus: FloatArray, passages: FloatArray) -> bool:
     """Return whether at least half of the training passages are in the corpus."""
-    rows = {row.tobytes() for row in np.ascontiguousarray(corpus)}
-    found = sum(row.tobytes() in rows for row in np.ascontiguousarray(passages))
-    return found >= len(passages) / 2
+    if corpus is passages:
+        return True
+    wanted = Counter(row.tobytes() for row in passages[:: -(-len(passages) // _MOST_LOOKED_FOR)])
+    found = wanted.keys() & {row.tobytes() for row in corpus if row.tobytes() in wanted}
+    return sum(wanted[row] for row in found) >= wanted.total() / 2
