@@ -23,7 +23,7 @@ from llama_index_adapters.adapters.registry import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.dataset.questions import DEFAULT_QA_GENERATE_PROMPT_TMPL
 from llama_index_adapters.persistence.config import AdapterConfig
-from llama_index_adapters.training import closed_form, remember, search
+from llama_index_adapters.training import closed_form, holdout, remember, search
 from llama_index_adapters.training.options import TrainingOptions
 from tests.documents import (
     DOCUMENTS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
 from llama_index_adapters.index.files import CorpusFiles
 from llama_index_adapters.index.labels import Judgements, as_judgements
+from llama_index_adapters.index.search import StoreSearch
 from llama_index_adapters.ranking import Similarity
 from llama_index_adapters.relevance import Relevance
 from llama_index_adapters.vectors.embed import embed_texts
@@ -42,6 +43,10 @@ class IndexCorpus:
         duplicates: how many further vectors of a node that was read already were left out.
         embed_model: the model the index was built with; None when none was given.
         texts_embedded: how many passages were embedded again to check that.
+        files: where vectors and texts are on disk.
+        docstore: where the nodes are, when the store keeps no texts.
+        vector_store: the store that was read.
+        node_of_id: the node of each id of the store; None when its ids are the nodes'.
     """
 
     node_ids: tuple[str, ...]
@@ -54,6 +59,8 @@ class IndexCorpus:
     texts_embedded: int
     files: CorpusFiles = field(repr=False, compare=False)
     docstore: BaseDocumentStore | None = field(repr=False, compare=False)
+    vector_store: Any = field(repr=False, compare=False)
+    node_of_id: Mapping[str, str] | None = field(repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of vectors."""
@@ -101,6 +108,7 @@ class IndexCorpus:
         labels: object,
         *,
         unknown_nodes: UnknownNodes = "refuse",
+        search_store: bool = False,
         store: EmbeddingStore | str | PathLike[str] | None = None,
         show_progress: bool = True,
     ) -> VectorDataset:
@@ -113,6 +121,9 @@ class IndexCorpus:
             unknown_nodes: what to do about nodes that the index does not have (any more):
                 ``"refuse"`` the labels, or ``"drop"`` them with the queries that only they
                 answer.
+            search_store: let the training option ``mined`` ask the vector store for the nodes
+                near each query, one request a query, instead of ranking all vectors. Worth it
+                for a large index with an approximate search of its own.
             store: the store of vectors for the queries, or its path; the one in the user's cache
                 directory when left out.
             show_progress: show a progress bar.
@@ -141,6 +152,7 @@ class IndexCorpus:
             similarity=self.similarity,
             query_ids=tuple(judgements.query_ids[text] for text in texts),
             passage_ids=self.node_ids,
+            search=self._search(show_progress=show_progress) if search_store else None,
         )
 
     def embed_queries(
@@ -167,6 +179,11 @@ class IndexCorpus:
             return embed_texts(
                 self.embed_model, texts, "query", opened, show_progress=show_progress
             )
+
+    def _search(self, *, show_progress: bool) -> StoreSearch:
+        return StoreSearch(
+            self.vector_store, self._rows, self.node_of_id, show_progress=show_progress
+        )
 
     @cached_property
     def _rows(self) -> Mapping[str, int]:

@@ -128,6 +128,8 @@ def read_index(
         texts_embedded=0,
         files=files,
         docstore=docstore,
+        vector_store=store,
+        node_of_id=node_of_id if reading.mapped_ids else None,
     )
     if embed_model is not None:
         checked = _require_same_model(corpus, embed_model, seed)
