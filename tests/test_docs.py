@@ -23,8 +23,12 @@ from llama_index_adapters.adapters.registry import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.dataset.questions import DEFAULT_QA_GENERATE_PROMPT_TMPL
 from llama_index_adapters.persistence.config import AdapterConfig
-from llama_index_adapters.training import closed_form, holdout, remember, search
-from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training import closed_form, fit, holdout, remember, search
+from llama_index_adapters.training.options import (
+    DRAWN_NEGATIVES,
+    WHOLE_CORPUS_UP_TO,
+    TrainingOptions,
+)
 from tests.documents import (
     DOCUMENTS,
     ROOT,
@@ -94,6 +98,9 @@ class TestHowItWorks:
         [
             f"one-sided at {search._CERTAINTY:.1%} by",
             f"within {search._SIMPLER_WITHIN:g} standard errors",
+            f"one-sided at {fit._CERTAINTY:.0%}; else",
+            f"Up to {WHOLE_CORPUS_UP_TO:,} passages",
+            f"draws {DRAWN_NEGATIVES:,}",
             f"{search._FOLDS}-fold cross-validation",
             f"validation set of {holdout.ENOUGH_JUDGED} queries or more",
             f"at most {holdout.MOST_JUDGED:,} queries",

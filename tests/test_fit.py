@@ -91,6 +91,18 @@ class TestNoGain:
         # What was tried is still told.
         assert len(fitted.history) == 1 + OPTIONS.patience
 
+    def test_a_lucky_epoch_is_no_gain(self):
+        """On noise some epoch of many is above the base on 20 held-out queries by chance."""
+        above, kept = 0, 0
+        for seed in range(30):
+            data = noise(seed, n_queries=100, n_passages=120)
+            fitted = fit(LinearAdapter(DIM), data, None, dataclasses.replace(OPTIONS, seed=seed))
+            best = max(record.validation for record in fitted.history)
+            above += best > fitted.history[0].validation
+            kept += not isinstance(fitted.adapter, IdentityAdapter)
+        assert above > 15
+        assert kept < 9
+
     def test_training_did_something(self):
         """Without this, the tests above would pass for a loop that does nothing."""
         adapter = LinearAdapter(DIM)

@@ -11,6 +11,7 @@ import numpy as np
 from llama_index_adapters.adapters.base import BaseAdapter
 from llama_index_adapters.adapters.linear import IdentityAdapter
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.training.certainty import lower_end
 from llama_index_adapters.training.holdout import (
     Fold,
     fold_numbers,
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 # A fifth of the queries validates, but never more than are enough.
 _FOLDS = 5
+# How certain a gain has to be, one-sided; less so than after a search, which has many tries.
+_CERTAINTY = 0.9
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,15 @@ def fit(
     base = None
     if validation.queries.shape[1] == validation.passages.shape[1]:
         base = judge(validation.queries, validation)
-        if adapted[SELECTION_METRIC].mean() <= base[SELECTION_METRIC].mean():
+        gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
+        if lower_end(gains, _CERTAINTY) <= 0:
             logger.info(
-                "No epoch beat the base model's validation nDCG@10 of %.4f; the result is the "
-                "identity, which leaves queries as they are.",
+                "No epoch beat the base model's validation nDCG@10 of %.4f by more than chance "
+                "does (the best gained %.4f on %d queries); the result is the identity, which "
+                "leaves queries as they are.",
                 base[SELECTION_METRIC].mean(),
+                gains.mean(),
+                len(gains),
             )
             adapter, adapted = IdentityAdapter(train.queries.shape[1]), base
     return Fit(adapter, base, adapted, run.history)

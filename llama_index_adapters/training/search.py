@@ -10,7 +10,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from tqdm.auto import tqdm
 
 from llama_index_adapters.adapters.base import BaseAdapter, transform_of
@@ -18,6 +17,7 @@ from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.registry import kind_of
 from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.training.certainty import lower_end
 from llama_index_adapters.training.closed_form import regression, whitening
 from llama_index_adapters.training.holdout import (
     ENOUGH_JUDGED,
@@ -393,11 +393,7 @@ def _simplest(judged: Sequence[_Judged]) -> _Judged:
 def _gain(one: _Judged, base: _Judged) -> tuple[float, float]:
     """Return the mean gain over the base and the lower end of it."""
     gains = one.ndcg - base.ndcg
-    if len(gains) < 2:
-        return float(gains.mean()), -1.0
-    error = gains.std(ddof=1) / np.sqrt(len(gains))
-    low = gains.mean() - stats.t.ppf(_CERTAINTY, len(gains) - 1) * error
-    return float(gains.mean()), float(low)
+    return float(gains.mean()), lower_end(gains, _CERTAINTY)
 
 
 def _trial(one: _Judged, base: _Judged | None, *, chosen: bool) -> Trial:
