@@ -16,11 +16,12 @@ from llama_index_adapters.training.loop import (
     SELECTION_METRIC,
     EpochRecord,
     PerQueryMetrics,
-    judge,
+    ValidationShare,
     train_adapter,
 )
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.search import AfterStep, Trial, search_adapter
+from llama_index_adapters.training.workers import ALONE, Workers
 from llama_index_adapters.transforms import FloatArray
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -59,6 +60,7 @@ def fit(
     *,
     show_progress: bool = False,
     after_step: AfterStep | None = None,
+    workers: Workers = ALONE,
 ) -> Fit:
     """Train an adapter, stop by validation, and fall back to the identity without a gain.
 
@@ -69,6 +71,7 @@ def fit(
         options: how to train.
         show_progress: show a bar over the epochs.
         after_step: called with the adapter and the number of every step taken.
+        workers: those that train together, each of which calls this with the same arguments.
 
     Raises:
         InvalidVectorsError: when validation has vectors of other dimensions or another
@@ -84,11 +87,13 @@ def fit(
         options,
         show_progress=show_progress,
         after_step=None if after_step is None else partial(after_step, adapter),
+        workers=workers,
     )
     adapted = run.judged[run.best_epoch]
     base = None
     if validation.queries.shape[1] == validation.passages.shape[1]:
-        base = judge(validation.queries, validation)
+        judges = ValidationShare(validation, workers)
+        base = judges.judge(judges.queries)
         if adapted[SELECTION_METRIC].mean() <= base[SELECTION_METRIC].mean():
             logger.info(
                 "No epoch beat the base model's validation nDCG@10 of %.4f; the result is the "
@@ -108,6 +113,7 @@ def fit_best(
     query_log: FloatArray | None = None,
     show_progress: bool = False,
     after_step: AfterStep | None = None,
+    workers: Workers = ALONE,
 ) -> Fit:
     """Choose the adapter too; see :func:`llama_index_adapters.training.search.search_adapter`."""
     if validation is not None:
@@ -120,6 +126,7 @@ def fit_best(
         query_log=query_log,
         show_progress=show_progress,
         after_step=after_step,
+        workers=workers,
     )
     return Fit(found.adapter, found.base or None, found.adapted, trials=found.trials)
 

@@ -1,0 +1,111 @@
+"""A Ray cluster of several nodes on loopback, and what its workers import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from llama_index_adapters.adapters.base import BaseAdapter
+from tests.fakes import CountingEmbedding
+
+ROOT = Path(__file__).parent.parent
+_OBJECT_STORE = 80 * 2**20
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's switch for a machine whose nodes are all on 127.0.0.1.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_enable_metrics_collection": "0",
+    "GLOO_SOCKET_IFNAME": "lo",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(ROOT),
+}
+
+
+@contextmanager
+def cluster(n_nodes: int) -> Iterator[Any]:
+    """Give a cluster of nodes with one CPU each, beside a head without any, and end all of it."""
+    before = dict(os.environ)
+    os.environ.update(_SETTINGS)
+    import ray
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=False)
+    try:
+        for node in range(n_nodes + 1):
+            add_node(nodes, num_cpus=min(node, 1))
+        ray.init(
+            address=nodes.address,
+            logging_level="ERROR",
+            log_to_driver=False,
+            runtime_env={"worker_process_setup_hook": "tests.ray_loopback.listen_on_loopback"},
+        )
+        yield nodes
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def add_node(nodes: Any, **options: Any) -> Any:
+    """Add a node without a dashboard, on loopback."""
+    return nodes.add_node(
+        node_ip_address="127.0.0.1",
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE,
+        **options,
+    )
+
+
+class LoggedEmbedding(CountingEmbedding):
+    """Writes every text that it is asked for to a file of its process in the folder ``log``."""
+
+    log: str
+    pause: float = 0.0
+    fails_on: str = ""
+
+    def respond(self, kind: str, texts: list[str]) -> Any:
+        if self.fails_on in texts:
+            raise ValueError("the model broke")
+        time.sleep(self.pause * len(texts))
+        with (Path(self.log) / str(os.getpid())).open("a") as file:
+            file.write("".join(f"{text}\n" for text in texts))
+        return super().respond(kind, texts)
+
+
+def asked(log: Path) -> Counter[str]:
+    """Return how often each text was asked for, in all processes."""
+    return Counter(line for file in log.iterdir() for line in file.read_text().splitlines())
+
+
+class MortalAdapter(BaseAdapter):
+    """A linear map whose second worker dies once, at its third step."""
+
+    def __init__(self, dim: int, grave: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim, bias=False)
+        nn.init.eye_(self.linear.weight)
+        self._arguments = {"dim": dim, "grave": grave}
+        self._steps = 0
+
+    def forward(self, queries: torch.Tensor) -> torch.Tensor:
+        if self.training and torch.distributed.is_initialized():
+            self._steps += 1
+            grave = Path(self._arguments["grave"])
+            if self._steps == 3 and torch.distributed.get_rank() == 1 and not grave.exists():
+                grave.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self.linear(queries)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        return self._arguments
