@@ -347,17 +347,21 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         from llama_index_adapters.training.fit import fit, fit_best
 
         adapter = self._start(name, vectors.train, options)
-        data = vectors.train, vectors.validation
+        train, validation = vectors.train, vectors.validation
         after_step = self._checkpoints()
         if adapter is None:
             return fit_best(
-                *data,
+                train,
+                validation,
                 options,
-                **vectors.unlabelled,
+                target_corpus=vectors.unlabelled.get("target_corpus"),
+                query_log=vectors.unlabelled.get("query_log"),
                 show_progress=show_progress,
                 after_step=after_step,
             )
-        return fit(adapter, *data, options, show_progress=show_progress, after_step=after_step)
+        return fit(
+            adapter, train, validation, options, show_progress=show_progress, after_step=after_step
+        )
 
     def _start(
         self, name: str, train: VectorDataset, options: TrainingOptions

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 
@@ -25,9 +26,10 @@ _SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_enable_metrics_collection": "0",
+    # A node that is gone is missed after seconds, not after half a minute.
+    "RAY_health_check_period_ms": "1000",
     "GLOO_SOCKET_IFNAME": "lo",
     "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(ROOT),
 }
 
 
@@ -47,14 +49,20 @@ def cluster(n_nodes: int) -> Iterator[Any]:
             address=nodes.address,
             logging_level="ERROR",
             log_to_driver=False,
-            runtime_env={"worker_process_setup_hook": "tests.ray_loopback.listen_on_loopback"},
+            runtime_env={
+                "env_vars": {"PYTHONPATH": str(ROOT)},
+                "worker_process_setup_hook": "tests.ray_loopback.listen_on_loopback",
+            },
         )
         yield nodes
     finally:
+        started = psutil.Process().children(recursive=True)
         ray.shutdown()
         nodes.shutdown()
         os.environ.clear()
         os.environ.update(before)
+        _, left = psutil.wait_procs(started, timeout=30)
+        assert not left, f"still running: {left}"
 
 
 def add_node(nodes: Any, **options: Any) -> Any:
@@ -68,16 +76,19 @@ def add_node(nodes: Any, **options: Any) -> Any:
 
 
 class LoggedEmbedding(CountingEmbedding):
-    """Writes every text that it is asked for to a file of its process in the folder ``log``."""
+    """Writes every text that it is asked for to a file of its process in the folder ``log``.
+
+    It breaks on ``timeout_on``; called so, that is no setting by which a model is known.
+    """
 
     log: str
-    pause: float = 0.0
-    fails_on: str = ""
+    timeout_pause: float = 0.0
+    timeout_on: str = ""
 
     def respond(self, kind: str, texts: list[str]) -> Any:
-        if self.fails_on in texts:
+        if self.timeout_on in texts:
             raise ValueError("the model broke")
-        time.sleep(self.pause * len(texts))
+        time.sleep(self.timeout_pause * len(texts))
         with (Path(self.log) / str(os.getpid())).open("a") as file:
             file.write("".join(f"{text}\n" for text in texts))
         return super().respond(kind, texts)

@@ -217,16 +217,16 @@ class _Asker:
             for text, vector in zip(texts, checked_vectors(vectors, len(texts)), strict=True):
                 kept[rows[text]] = vector
 
-        failure = None
         try:
             for _ in ask_here(self._arrived(), list(rows), batched=self._batched, keep=keep):
                 pass
         except EmbeddingError as error:
             ray.get(self._stop.set.remote())
-            failure = {"message": str(error)}
+            failure: dict[str, str | int] = {"message": str(error)}
             if isinstance(error, RejectedTextError):
                 failure["row"] = rows[error.text]
-        return _answer(kept, failure)
+            return _answer(kept, failure)
+        return _answer(kept, None)
 
     def _arrived(self) -> BaseEmbedding:
         """Return the model, unpacked here so that a failure of it can be told."""

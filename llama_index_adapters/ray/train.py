@@ -142,7 +142,8 @@ def _fit_together(config: Mapping[str, Any]) -> Fit | AdaptersError | None:
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
     # What fails up to here may fail on one node alone: it is raised, and Ray ends the others.
     adapter: BaseAdapter | None = ray.get(job.adapter)
-    data = job.train.open(), None if job.validation is None else job.validation.open()
+    train = job.train.open()
+    validation = None if job.validation is None else job.validation.open()
     unlabelled = {name: opened(part) for name, part in job.unlabelled.items()}
     options = replace(job.options, device=str(get_device()))
     after_step = job.checkpoints if first else None
@@ -150,7 +151,8 @@ def _fit_together(config: Mapping[str, Any]) -> Fit | AdaptersError | None:
     try:
         if adapter is None:
             fitted = fit_best(
-                *data,
+                train,
+                validation,
                 options,
                 **unlabelled,
                 show_progress=show_progress,
@@ -160,7 +162,8 @@ def _fit_together(config: Mapping[str, Any]) -> Fit | AdaptersError | None:
         else:
             fitted = fit(
                 adapter,
-                *data,
+                train,
+                validation,
                 options,
                 show_progress=show_progress,
                 after_step=after_step,
