@@ -39,8 +39,11 @@ def cluster(n_nodes: int) -> Iterator[Any]:
     before = dict(os.environ)
     os.environ.update(_SETTINGS)
     import ray
+    from ray._private import ray_constants
     from ray.cluster_utils import Cluster
 
+    # Ray reads the setting when it is imported, which another test may have done.
+    clusters, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     nodes = Cluster(initialize_head=False)
     try:
         for node in range(n_nodes + 1):
@@ -59,6 +62,7 @@ def cluster(n_nodes: int) -> Iterator[Any]:
         started = psutil.Process().children(recursive=True)
         ray.shutdown()
         nodes.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
         os.environ.clear()
         os.environ.update(before)
         _, left = psutil.wait_procs(started, timeout=30)

@@ -19,7 +19,6 @@ from tests.fakes import CountingEmbedding, synonym_questions
 from tests.ray_cluster import LoggedEmbedding, MortalAdapter, asked, cluster
 from tests.test_loop import DIM, rotated
 
-pytest.importorskip("ray")
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("one_thread")]
 
 # Sums in another order; AdamW and the norm of the gradients make them grow over the steps.
