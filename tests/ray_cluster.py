@@ -1,9 +1,8 @@
-"""A Ray cluster of several nodes on loopback, and what its workers import."""
+"""A Ray cluster of several nodes on loopback, and a model for its workers."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
-from torch import nn
 
-from llama_index_adapters.adapters.base import BaseAdapter
 from tests.fakes import CountingEmbedding
 
 ROOT = Path(__file__).parent.parent
@@ -101,26 +97,3 @@ class LoggedEmbedding(CountingEmbedding):
 def asked(log: Path) -> Counter[str]:
     """Return how often each text was asked for, in all processes."""
     return Counter(line for file in log.iterdir() for line in file.read_text().splitlines())
-
-
-class MortalAdapter(BaseAdapter):
-    """A linear map whose second worker dies once, at its third step."""
-
-    def __init__(self, dim: int, grave: str) -> None:
-        super().__init__()
-        self.linear = nn.Linear(dim, dim, bias=False)
-        nn.init.eye_(self.linear.weight)
-        self._arguments = {"dim": dim, "grave": grave}
-        self._steps = 0
-
-    def forward(self, queries: torch.Tensor) -> torch.Tensor:
-        if self.training and torch.distributed.is_initialized():
-            self._steps += 1
-            grave = Path(self._arguments["grave"])
-            if self._steps == 3 and torch.distributed.get_rank() == 1 and not grave.exists():
-                grave.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        return self.linear(queries)
-
-    def get_config_dict(self) -> dict[str, Any]:
-        return self._arguments

@@ -13,7 +13,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 from llama_index_adapters.engine import Checkpoints
-from llama_index_adapters.errors import AdaptersError, TrainingError
+from llama_index_adapters.errors import AdaptersError, InvalidVectorsError, TrainingError
 from llama_index_adapters.ray.arrays import SharedDataset, Sharing, opened
 from llama_index_adapters.ray.placement import beside_the_driver, connect
 from llama_index_adapters.training.options import TrainingOptions
@@ -79,12 +79,9 @@ def fit_on_ray(
         try:
             outcome = trainer.fit().return_value
         except ray.train.TrainingFailedError as error:
-            ours = [one for one in _failures(error) if isinstance(one, AdaptersError)]
-            if ours:
-                raise ours[0] from error
             raise TrainingError(
-                f"Ray gave the training up ({str(error).splitlines()[0]}). What the workers said "
-                "is in Ray's logs; the same call trains again, and embeds nothing again."
+                f"Ray gave the training up ({type(error).__name__}, which says more). The same "
+                "call trains again; vectors that are stored are not paid for again."
             ) from error
     if isinstance(outcome, AdaptersError):
         raise outcome
@@ -140,11 +137,18 @@ def _fit_together(config: Mapping[str, Any]) -> Fit | AdaptersError | None:
     first = workers.rank == 0
     # Nothing writes to them; torch only says that it could.
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-    # What fails up to here may fail on one node alone: it is raised, and Ray ends the others.
     adapter: BaseAdapter | None = ray.get(job.adapter)
-    train = job.train.open()
-    validation = None if job.validation is None else job.validation.open()
-    unlabelled = {name: opened(part) for name, part in job.unlabelled.items()}
+    unreadable = None
+    try:
+        train = job.train.open()
+        validation = None if job.validation is None else job.validation.open()
+        unlabelled = {name: opened(part) for name, part in job.unlabelled.items()}
+    except InvalidVectorsError as error:
+        unreadable = str(error)
+    # One node may lack a file that the others have; then none of them begins.
+    said = _on_all(unreadable)
+    if any(said):
+        return InvalidVectorsError(next(one for one in said if one))
     options = replace(job.options, device=str(get_device()))
     after_step = job.checkpoints if first else None
     show_progress = job.show_progress and first
@@ -175,7 +179,12 @@ def _fit_together(config: Mapping[str, Any]) -> Fit | AdaptersError | None:
     return fitted if first else None
 
 
-def _failures(error: Exception) -> list[BaseException]:
-    """Return what the workers raised."""
-    failures = list(getattr(error, "worker_failures", {}).values())
-    return [getattr(one, "cause", None) or one for one in failures]
+def _on_all(said: str | None) -> list[str | None]:
+    """Return what every worker has to say."""
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        return [said]
+    everything: list[str | None] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(everything, said)
+    return everything
