@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,6 @@ from llama_index_adapters.vectors.vector_dataset import VectorDataset
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.base import BaseAdapter
     from llama_index_adapters.training.fit import Fit
-    from llama_index_adapters.training.search import AfterStep
 
 logger = logging.getLogger(__name__)
 
@@ -347,41 +346,38 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
     ) -> Fit:
         from llama_index_adapters.training.fit import fit, fit_best
 
+        adapter = self._start(name, vectors.train, options)
+        train, validation = vectors.train, vectors.validation
         after_step = self._checkpoints()
-        train = vectors.train
-        if name == "auto" and self.adapter_model is None:
+        if adapter is None:
             return fit_best(
                 train,
-                vectors.validation,
+                validation,
                 options,
-                **vectors.unlabelled,
+                target_corpus=vectors.unlabelled.get("target_corpus"),
+                query_log=vectors.unlabelled.get("query_log"),
                 show_progress=show_progress,
                 after_step=after_step,
             )
-        if self.adapter_model is not None:
-            adapter = copy.deepcopy(self.adapter_model)
-        else:
-            dims = train.queries.shape[1], train.passages.shape[1]
-            adapter = new_adapter(name, *dims, bias=self._bias, rank=self._rank, seed=options.seed)
         return fit(
-            adapter,
-            train,
-            vectors.validation,
-            options,
-            show_progress=show_progress,
-            after_step=after_step,
+            adapter, train, validation, options, show_progress=show_progress, after_step=after_step
         )
 
-    def _checkpoints(self) -> AfterStep | None:
-        directory = self._checkpoint_path
-        if directory is None:
+    def _start(
+        self, name: str, train: VectorDataset, options: TrainingOptions
+    ) -> BaseAdapter | None:
+        """Return the adapter to train, None for a search."""
+        if self.adapter_model is not None:
+            return copy.deepcopy(self.adapter_model)
+        if name == "auto":
             return None
+        dims = train.queries.shape[1], train.passages.shape[1]
+        return new_adapter(name, *dims, bias=self._bias, rank=self._rank, seed=options.seed)
 
-        def save(adapter: BaseAdapter, step: int) -> None:
-            if step % self._checkpoint_save_steps == 0:
-                save_adapter(directory / f"step_{step}", adapter)
-
-        return save
+    def _checkpoints(self) -> Checkpoints | None:
+        if self._checkpoint_path is None:
+            return None
+        return Checkpoints(self._checkpoint_path, self._checkpoint_save_steps)
 
     def _save(
         self,
@@ -411,6 +407,32 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             metrics={name: values for name, values in metrics.items() if values is not None},
         )
         self._fingerprint = save_adapter(self._output_path, fitted.adapter, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Saves an adapter after some of its training steps.
+
+    Attributes:
+        directory: receives a directory ``step_N`` for each.
+        every: steps between two.
+    """
+
+    directory: Path
+    every: int
+
+    def __call__(self, adapter: BaseAdapter, step: int) -> None:
+        """Save the adapter when the step is one of them."""
+        if self.due(step):
+            self.save(adapter, step)
+
+    def due(self, step: int) -> bool:
+        """Return whether a step is one of them."""
+        return step % self.every == 0
+
+    def save(self, adapter: BaseAdapter, step: int) -> None:
+        """Save the adapter."""
+        save_adapter(self.directory / f"step_{step}", adapter)
 
 
 def _kind(adapter: BaseAdapter) -> str:

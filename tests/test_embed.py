@@ -25,10 +25,9 @@ from llama_index_adapters.errors import (
     UnwritableFileError,
 )
 from llama_index_adapters.vectors import request
+from llama_index_adapters.vectors.ask import DEFAULT_WORKERS, workers_of
 from llama_index_adapters.vectors.embed import (
-    DEFAULT_WORKERS,
     PROBE_TEXTS,
-    _workers,
     embed_dataset,
     embed_texts,
 )
@@ -263,13 +262,13 @@ def test_who_counts_as_asynchronous() -> None:
     class Wrapper(AsyncEmbedding):
         base: BaseEmbedding = Field(exclude=True)
 
-    assert _workers(CountingEmbedding(num_workers=4)) is None
-    assert _workers(HuggingFaceEmbedding()) is None
-    assert _workers(Wrapper(base=CountingEmbedding())) is None
-    assert _workers(Wrapper(base=AsyncEmbedding())) == DEFAULT_WORKERS
-    assert _workers(AsyncEmbedding()) == DEFAULT_WORKERS
-    assert _workers(AsyncEmbedding(num_workers=3)) == 3
-    assert _workers(OpenAIEmbedding(api_key="none")) == DEFAULT_WORKERS
+    assert workers_of(CountingEmbedding(num_workers=4)) is None
+    assert workers_of(HuggingFaceEmbedding()) is None
+    assert workers_of(Wrapper(base=CountingEmbedding())) is None
+    assert workers_of(Wrapper(base=AsyncEmbedding())) == DEFAULT_WORKERS
+    assert workers_of(AsyncEmbedding()) == DEFAULT_WORKERS
+    assert workers_of(AsyncEmbedding(num_workers=3)) == 3
+    assert workers_of(OpenAIEmbedding(api_key="none")) == DEFAULT_WORKERS
 
 
 def test_a_failure_keeps_what_came_before_and_says_how_to_go_on(store: EmbeddingStore) -> None:

@@ -27,7 +27,7 @@ FLOORS = (
     {"interface", "training_data"},
     {"index"},
     {"engine", "unlabelled"},
-    {"demo"},
+    {"demo", "ray"},
     {"cli"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
@@ -113,6 +113,13 @@ def test_torch_waits_outside_adapters_and_training():
     assert {"adapters.base", "training.loop"} <= at_once
     assert {module.split(".")[0] for module in at_once} == {"adapters", "training"}
     assert not at_once & {"adapters.registry", "training.options"}
+
+
+def test_ray_is_imported_by_its_own_part_alone():
+    users = {
+        module for module in MODULES for name, _ in imports(module) if name.split(".")[0] == "ray"
+    }
+    assert {module.split(".")[0] for module in users} == {"ray"}
 
 
 def test_serving_and_asking_import_no_torch():

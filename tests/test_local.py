@@ -18,7 +18,8 @@ import pytest
 
 from llama_index_adapters import local_embedding
 from llama_index_adapters.errors import InvalidFileError, MissingExtraError, UnknownOptionError
-from llama_index_adapters.vectors.embed import _workers, embed_texts
+from llama_index_adapters.vectors.ask import workers_of
+from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.identity import model_identity, model_label
 from llama_index_adapters.vectors.store import EmbeddingStore
 
@@ -76,7 +77,7 @@ def test_it_is_known_by_its_public_name(
 
 @pytest.mark.local_model
 def test_it_is_symmetric_and_not_asked_concurrently(model: Any, tmp_path: Path) -> None:
-    assert _workers(model) is None
+    assert workers_of(model) is None
     texts = ["How do I list files?", "ls lists files", "A much longer text about files.", "Short"]
     with EmbeddingStore(tmp_path / "store.sqlite3") as store:
         vectors = embed_texts(model, texts, "query", store, show_progress=False)

@@ -23,11 +23,12 @@ from llama_index_adapters.training.loop import (
     SELECTION_METRIC,
     EpochRecord,
     PerQueryMetrics,
-    judge,
+    ValidationShare,
     train_adapter,
 )
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.search import AfterStep, Trial, search_adapter
+from llama_index_adapters.training.workers import ALONE, Workers
 from llama_index_adapters.transforms import FloatArray
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -67,6 +68,7 @@ def fit(
     *,
     show_progress: bool = False,
     after_step: AfterStep | None = None,
+    workers: Workers = ALONE,
 ) -> Fit:
     """Train an adapter, stop by validation, and fall back to the identity without a gain.
 
@@ -77,6 +79,7 @@ def fit(
         options: how to train.
         show_progress: show a bar over the epochs.
         after_step: called with the adapter and the number of every step taken.
+        workers: those that train together, each of which calls this with the same arguments.
 
     Raises:
         InvalidVectorsError: when validation has vectors of other dimensions or another
@@ -96,11 +99,13 @@ def fit(
         unseen=fold.unseen,
         show_progress=show_progress,
         after_step=None if after_step is None else partial(after_step, adapter),
+        workers=workers,
     )
     adapted = run.judged[run.best_epoch]
     base = None
     if validation.queries.shape[1] == validation.passages.shape[1]:
-        base = judge(validation.queries, validation)
+        judges = ValidationShare(validation, workers)
+        base = judges.judge(judges.queries)
         gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
         if lower_end(gains, _CERTAINTY) <= 0:
             logger.info(
@@ -124,6 +129,7 @@ def fit_best(
     query_log: FloatArray | None = None,
     show_progress: bool = False,
     after_step: AfterStep | None = None,
+    workers: Workers = ALONE,
 ) -> Fit:
     """Choose the adapter too; see :func:`llama_index_adapters.training.search.search_adapter`."""
     if validation is not None:
@@ -136,6 +142,7 @@ def fit_best(
         query_log=query_log,
         show_progress=show_progress,
         after_step=after_step,
+        workers=workers,
     )
     return Fit(found.adapter, found.base or None, found.adapted, trials=found.trials)
 

@@ -24,6 +24,7 @@ from llama_index_adapters.ranking import metrics_at_k, top_k, unit_rows
 from llama_index_adapters.training.mining import mine
 from llama_index_adapters.training.objective import RetrievalObjective
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.workers import ALONE, Workers
 from llama_index_adapters.transforms import FloatArray, adapt
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -82,6 +83,7 @@ def train_adapter(
     stop_after: int | None = None,
     show_progress: bool = False,
     after_step: Callable[[int], None] | None = None,
+    workers: Workers = ALONE,
 ) -> TrainingRun:
     """Train an adapter in place and leave the best weights in it.
 
@@ -95,9 +97,11 @@ def train_adapter(
         stop_after: end after this epoch, on the schedule of all ``options.epochs``.
         show_progress: show a bar over the epochs.
         after_step: called with the number of every step taken, for checkpoints.
+        workers: those that train this adapter together, each of which calls this with the same
+            arguments. The weights left in the adapter are the same on all.
 
     Returns:
-        The history of the run.
+        The history of the run, the same on every worker.
 
     Raises:
         InvalidAdapterError: when the adapter has nothing to train, or does not map the queries
@@ -111,6 +115,7 @@ def train_adapter(
     objective = _objective(adapter, train, options, device, unseen)
     parameters = [value for value in adapter.parameters() if value.requires_grad]
     _require_trainable(adapter, parameters, train, device)
+    workers.align(adapter)
     adapter.train()
     start = [value.detach().clone() for value in parameters]
     steps_per_epoch = -(-len(objective) // options.batch_size)
@@ -122,32 +127,36 @@ def train_adapter(
     )
     generator = torch.Generator().manual_seed(options.seed)
 
-    judged = _validate(adapter, validation, device)
+    judges = None if validation is None else ValidationShare(validation, workers)
+    judged = _validate(adapter, judges, device)
     history = [EpochRecord(0, None, _mean(judged))]
     best_epoch, best_state = 0, copy.deepcopy(adapter.state_dict())
     step = 0
     epochs = tqdm(range(1, options.epochs + 1), "Training", unit="epoch", disable=not show_progress)
-    with _own_randomness(options.seed, device), epochs as bar:
+    with _own_randomness(options.seed + workers.rank, device), epochs as bar:
         for epoch in bar:
             total, seen = torch.zeros((), device=device), 0
             order = torch.randperm(len(objective), generator=generator).to(device)
-            for rows in torch.split(order, options.batch_size)[:steps_per_epoch]:
+            for batch in torch.split(order, options.batch_size)[:steps_per_epoch]:
+                rows, weight = workers.share(batch)
                 loss = objective.loss(_forward(adapter, objective.queries[rows], rows), rows)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
+                workers.average(parameters, weight)
                 nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
                 optimizer.step()
                 rate = float(schedule.get_last_lr()[0]) / options.learning_rate
                 _pull_back(parameters, start, options.weight_decay * rate)
                 schedule.step()
-                total += loss.detach() * len(rows)
-                seen += len(rows)
+                total += loss.detach() * (weight * len(batch))
+                seen += len(batch)
                 step += 1
                 if after_step is not None:
                     after_step(step)
-            mean_loss = float(total) / seen
+            mean_loss = workers.total(total) / seen
             _require_finite(mean_loss, parameters, epoch, options)
-            judged += _validate(adapter, validation, device)
+            workers.align(adapter)
+            judged += _validate(adapter, judges, device)
             history.append(EpochRecord(epoch, mean_loss, _mean(judged)))
             bar.set_postfix(_postfix(history[-1]))
             if _better(history[-1], history[best_epoch]):
@@ -309,12 +318,42 @@ def judge(queries: FloatArray, data: VectorDataset) -> PerQueryMetrics:
     return metrics_at_k(ranking, data.relevance, 10)
 
 
+class ValidationShare:
+    """The queries that this worker judges of a validation set.
+
+    Args:
+        data: the whole set.
+        workers: those that judge it together.
+
+    Attributes:
+        queries: ``(n, query_dim)`` this worker's.
+    """
+
+    def __init__(self, data: VectorDataset, workers: Workers = ALONE) -> None:
+        self._workers = workers
+        self._n_queries = len(data.queries)
+        self._share = workers.share(torch.arange(self._n_queries))
+        self._data = data
+        if workers.size > 1:
+            self._data = data.select_queries(self._share.rows.numpy())
+        self.queries = self._data.queries
+
+    def judge(self, adapted: FloatArray) -> PerQueryMetrics:
+        """Return every metric at 10 of every query of the whole set.
+
+        Args:
+            adapted: ``(n, passage_dim)`` what became of ``queries``.
+        """
+        own = judge(adapted, self._data)
+        return self._workers.gathered(own, self._share, self._n_queries)
+
+
 def _validate(
-    adapter: nn.Module, validation: VectorDataset | None, device: torch.device
+    adapter: nn.Module, judges: ValidationShare | None, device: torch.device
 ) -> list[PerQueryMetrics]:
-    if validation is None:
+    if judges is None:
         return []
-    return [judge(adapted_queries(adapter, validation.queries, device), validation)]
+    return [judges.judge(adapted_queries(adapter, judges.queries, device))]
 
 
 def _mean(judged: list[PerQueryMetrics]) -> float | None:

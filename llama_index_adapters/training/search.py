@@ -37,10 +37,11 @@ from llama_index_adapters.training.holdout import (
 from llama_index_adapters.training.loop import (
     SELECTION_METRIC,
     PerQueryMetrics,
-    judge,
+    ValidationShare,
     train_adapter,
 )
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.workers import ALONE, Workers
 from llama_index_adapters.transforms import FloatArray, adapt
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -130,6 +131,7 @@ def search_adapter(
     query_log: FloatArray | None = None,
     show_progress: bool = False,
     after_step: AfterStep | None = None,
+    workers: Workers = ALONE,
 ) -> Search:
     """Try what may help, choose by held-out queries, train the choice on everything.
 
@@ -157,6 +159,7 @@ def search_adapter(
             asked. They say how queries are spread.
         show_progress: show a bar over the trials.
         after_step: called with the adapter and the number of every step of the final training.
+        workers: those that search together, each of which calls this with the same arguments.
 
     Raises:
         InvalidVectorsError: when there are too few queries to hold any out.
@@ -178,7 +181,7 @@ def search_adapter(
 
         def attempt(candidate: Candidate) -> None:
             bar.set_postfix_str(candidate.name)
-            judged.append(_judge(candidate, folds))
+            judged.append(_judge(candidate, folds, workers))
             bar.update()
 
         for candidate in unlabelled(*dims, elsewhere, query_log):
@@ -217,7 +220,8 @@ def search_adapter(
         if base is not None and _gain(chosen, base)[1] <= 0:
             chosen = base
         bar.set_postfix_str(f"training {chosen.candidate.name}")
-        adapter = _on_everything(chosen, train, target, 1 if lean else _SEEDS, after_step)
+        seeds = 1 if lean else _SEEDS
+        adapter = _on_everything(chosen, train, target, seeds, after_step, workers)
     logger.info("Chose %s from %d trials.", chosen.candidate.name, len(judged))
     return Search(
         adapter,
@@ -259,17 +263,23 @@ def _epochs(options: TrainingOptions, train: VectorDataset, *, lean: bool) -> Tr
     )
 
 
-def _judge(candidate: Candidate, folds: Sequence[Fold]) -> _Judged:
+def _judge(candidate: Candidate, folds: Sequence[Fold], workers: Workers) -> _Judged:
     """Try a candidate on every fold and pool what its held-out queries say."""
     runs: list[tuple[PerQueryMetrics, ...]] = []
     for fold in folds:
         adapter = candidate.build(fold.train, fold.validation.passages, 0)
         if candidate.options is None:
-            mapped = adapt(transform_of(adapter), fold.validation.queries)
-            runs.append((judge(mapped, fold.validation),))
+            # Judged together too, so that no worker can come to another choice.
+            judges = ValidationShare(fold.validation, workers)
+            runs.append((judges.judge(adapt(transform_of(adapter), judges.queries)),))
         else:
             run = train_adapter(
-                adapter, fold.train, fold.validation, candidate.options, unseen=fold.unseen
+                adapter,
+                fold.train,
+                fold.validation,
+                candidate.options,
+                unseen=fold.unseen,
+                workers=workers,
             )
             runs.append(run.judged)
     pooled = [
@@ -307,6 +317,7 @@ def _on_everything(
     corpus: FloatArray,
     seeds: int,
     after_step: AfterStep | None,
+    workers: Workers,
 ) -> BaseAdapter:
     """Make the chosen adapter from the whole training set, for the corpus it will search.
 
@@ -329,6 +340,7 @@ def _on_everything(
             seeded,
             stop_after=chosen.epoch,
             after_step=None if after_step is None else partial(after_step, adapter),
+            workers=workers,
         )
         states.append(adapter.arrays())
     adapter.load_arrays({name: np.mean([one[name] for one in states], 0) for name in states[0]})

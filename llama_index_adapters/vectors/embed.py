@@ -1,23 +1,12 @@
-"""Texts go through an embedding model once; what it gave is stored as it arrives.
-
-A model that is asynchronous is asked concurrently, by threads that make its synchronous
-calls. Its asynchronous calls would give the same concurrency, but integrations keep an HTTP
-client whose connections belong to the event loop they were opened in. An event loop of our
-own, closed when we are done, leaves the user's model with connections to a closed loop: the
-next call of OpenAIEmbedding then fails with "Event loop is closed", or uses up a retry. And a
-notebook's loop is already running. Threads need no loop.
-"""
+"""Texts go through an embedding model once; what it gave is stored as it arrives."""
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -26,31 +15,18 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from llama_index_adapters.dataset.qa_dataset import as_dataset
-from llama_index_adapters.errors import (
-    AdaptersError,
-    EmbeddingError,
-    InvalidDatasetError,
-    InvalidOptionError,
-)
+from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError, InvalidOptionError
 from llama_index_adapters.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.vectors.ask import Ask, ask_here
 from llama_index_adapters.vectors.checks import checked_vectors
-from llama_index_adapters.vectors.identity import (
-    checked_model,
-    is_huggingface,
-    model_identity,
-    model_label,
-    wrapped_models,
-)
-from llama_index_adapters.vectors.request import BatchRequest, RejectedTextError, explained
-from llama_index_adapters.vectors.response_order import ResponseOrder
+from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
+from llama_index_adapters.vectors.request import RejectedTextError
 from llama_index_adapters.vectors.store import ROLES, EmbeddingStore, Role
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 logger = logging.getLogger(__name__)
 
-# Requests under way at once, for an asynchronous model that does not set num_workers.
-DEFAULT_WORKERS = 8
 # How many texts are embedded in both roles to find out whether the roles differ.
 PROBE_TEXTS = 3
 # Vectors with at least this cosine count as equal: services answer the same text slightly
@@ -189,21 +165,41 @@ def embed_texts(
     return _embed(embed_model, texts, role, store, show_progress)[0]
 
 
-def _embed(
+def store_vectors(
     embed_model: BaseEmbedding,
     texts: Sequence[str],
     role: Role,
     store: EmbeddingStore,
-    show_progress: bool,
+    *,
+    show_progress: bool = True,
     ids: Sequence[str] | None = None,
-) -> tuple[NDArray[np.float32], int]:
-    """Return the vectors and how many texts the model was asked to embed."""
+    ask: Ask = ask_here,
+) -> int:
+    """Embed the texts that the store lacks, as :func:`embed_texts` does, and leave them there.
+
+    Args:
+        embed_model: any LlamaIndex embedding model.
+        texts: the texts; one that occurs several times is embedded once.
+        role: ``"query"`` or ``"passage"``.
+        store: where vectors are kept.
+        show_progress: whether to show a progress bar while the model works.
+        ids: a name for each text, for the one that the model rejects.
+        ask: how texts get through the model. The :data:`PROBE_TEXTS` are asked for here.
+
+    Returns:
+        How many texts the model was asked for; the rest were stored.
+
+    Raises:
+        InvalidDatasetError: for something that is not text, or is empty.
+        InvalidOptionError: for another role, or something that is no embedding model.
+        EmbeddingError: when the model fails; what it gave before is stored.
+    """
     texts = _checked_texts(texts)
     if role not in ROLES:
         raise InvalidOptionError(f"role is {role!r}; use one of {', '.join(ROLES)}.")
     model_id = model_identity(embed_model)
     try:
-        embedded = _Run(embed_model, model_id, store, show_progress).fill(texts, role)
+        return _Run(embed_model, model_id, store, show_progress, ask).fill(texts, role)
     except EmbeddingError as error:
         total = len(set(texts))
         stored = total - len(store.missing(model_id, role, texts))
@@ -216,7 +212,19 @@ def _embed(
             f"{error}{which} {stored} of {total} {role} texts are stored in {store.path} and will "
             "not be embedded again; the same call continues with the rest."
         ) from error.__cause__  # None where it would show what the message leaves out
-    vectors, found = store.get(model_id, role, texts)
+
+
+def _embed(
+    embed_model: BaseEmbedding,
+    texts: Sequence[str],
+    role: Role,
+    store: EmbeddingStore,
+    show_progress: bool,
+    ids: Sequence[str] | None = None,
+) -> tuple[NDArray[np.float32], int]:
+    """Return the vectors and how many texts the model was asked to embed."""
+    embedded = store_vectors(embed_model, texts, role, store, show_progress=show_progress, ids=ids)
+    vectors, found = store.get(model_identity(embed_model), role, texts)
     if not found.all():
         raise EmbeddingError(
             f"{np.count_nonzero(~found)} vectors disappeared from {store.path} while texts were "
@@ -233,6 +241,7 @@ class _Run:
     model_id: str
     store: EmbeddingStore
     show_progress: bool
+    ask: Ask = ask_here
 
     def fill(self, texts: Sequence[str], role: Role) -> int:
         """Embed the texts that the store lacks; return how many texts the model was sent."""
@@ -245,7 +254,8 @@ class _Run:
         # may be the queries' too; then the verdict is needed for passages as well.
         has_cache = self.embed_model.embeddings_cache is not None
         if symmetric is None and (role == "query" or has_cache) and len(missing) > PROBE_TEXTS:
-            symmetric, embedded = replace(self, show_progress=False).probe(texts)
+            here = replace(self, show_progress=False, ask=ask_here)
+            symmetric, embedded = here.probe(texts)
             missing = self.store.missing(self.model_id, role, texts)
         model = self.embed_model if symmetric else _without_cache(self.embed_model)
         batched = role == "passage" or bool(symmetric)
@@ -280,94 +290,19 @@ class _Run:
         self, model: BaseEmbedding, texts: Sequence[str], role: Role, *, batched: bool
     ) -> int:
         """Send the texts to the model, store each batch as it arrives, return their number."""
-        workers = _workers(model)
-        if workers is None:
-            # A local model pads a batch to its longest text. Not for a service, where batches
-            # of the longest texts would exceed its limit of tokens per request.
-            texts = sorted(texts, key=len, reverse=True)
-        size = model.embed_batch_size if batched else 1
-        batches = (texts[start : start + size] for start in range(0, len(texts), size))
 
-        # The thread that asked also stores, so that an interrupted run keeps what was under way.
         def keep(batch: Sequence[str], vectors: object) -> None:
             self.store.put(self.model_id, role, batch, checked_vectors(vectors, len(batch)))
 
-        failures: list[BaseException] = []
-        remaining = takewhile(lambda _: not failures, batches)
-        with (
-            ResponseOrder(model) as order,
-            tqdm(
-                total=len(texts),
-                desc="Embedding queries" if role == "query" else "Embedding passages",
-                unit="text",
-                disable=not self.show_progress or not texts,
-            ) as bar,
-        ):
-            request = BatchRequest(model, batched, workers is not None, order, keep)
-            for done in _finished(request, remaining, workers):
-                error = done.exception()
-                if error is None:
-                    bar.update(done.result())
-                else:
-                    failures.append(error)
-        if not failures:
-            return len(texts)
-        failure = failures[0]
-        ours = isinstance(failure, AdaptersError)
-        if not isinstance(failure, Exception) or (ours and not isinstance(failure, EmbeddingError)):
-            raise failure
-        raise explained(failure, self.embed_model, texts)
-
-
-def _finished(
-    work: Callable[[Sequence[str]], int],
-    batches: Iterable[Sequence[str]],
-    workers: int | None,
-) -> Iterator[Future[int]]:
-    """Do the work, yielding a finished future per batch; without workers, in this thread."""
-    if workers is None:
-        for batch in batches:
-            future: Future[int] = Future()
-            try:
-                future.set_result(work(batch))
-            except Exception as error:
-                future.set_exception(error)
-            yield future
-        return
-    pending = iter(batches)
-    running: set[Future[int]] = set()
-    with ThreadPoolExecutor(workers) as pool:
-        while True:
-            for batch in islice(pending, workers - len(running)):
-                # LlamaIndex keeps the parents of its events and spans in the context.
-                context = contextvars.copy_context()
-                running.add(pool.submit(context.run, work, batch))
-            if not running:
-                return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from done
-
-
-def _workers(model: BaseEmbedding) -> int | None:
-    """Return how many requests may be under way at once; None: the model is not asynchronous."""
-    if not _is_asynchronous(model):
-        return None
-    return max(1, model.num_workers or DEFAULT_WORKERS)
-
-
-def _is_asynchronous(model: BaseEmbedding) -> bool:
-    """Return whether the model's class has asynchronous code of its own for passages.
-
-    HuggingFaceEmbedding's only moves its synchronous code to a thread: it computes here, and
-    threads would compete for it. A model that wraps another is as asynchronous as that one.
-    """
-    wrapped = list(wrapped_models(model))
-    if wrapped:
-        return all(_is_asynchronous(inner) for inner in wrapped)
-    return not is_huggingface(model) and any(
-        getattr(type(model), name) is not getattr(BaseEmbedding, name)
-        for name in ("_aget_text_embeddings", "_aget_text_embedding")
-    )
+        with tqdm(
+            total=len(texts),
+            desc="Embedding queries" if role == "query" else "Embedding passages",
+            unit="text",
+            disable=not self.show_progress or not texts,
+        ) as bar:
+            for kept in self.ask(model, texts, batched=batched, keep=keep):
+                bar.update(kept)
+        return len(texts)
 
 
 def _without_cache(model: BaseEmbedding) -> BaseEmbedding:

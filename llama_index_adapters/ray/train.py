@@ -1,0 +1,190 @@
+"""Fit an adapter on the workers of a Ray Train run, each with its share of every batch."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+
+from llama_index_adapters.engine import Checkpoints
+from llama_index_adapters.errors import AdaptersError, InvalidVectorsError, TrainingError
+from llama_index_adapters.ray.arrays import SharedDataset, Sharing, opened
+from llama_index_adapters.ray.placement import beside_the_driver, connect
+from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training_data import TrainingVectors
+
+if TYPE_CHECKING:
+    from llama_index_adapters.adapters.base import BaseAdapter
+    from llama_index_adapters.training.fit import Fit
+
+# How often a run that lost a worker begins again.
+_MOST_FAILURES = 3
+
+
+def fit_on_ray(
+    adapter: BaseAdapter | None,
+    vectors: TrainingVectors,
+    options: TrainingOptions,
+    *,
+    scaling_config: ScalingConfig,
+    run_config: RunConfig | None = None,
+    checkpoints: Checkpoints | None = None,
+    show_progress: bool = False,
+) -> Fit:
+    """Fit as :mod:`llama_index_adapters.training.fit` does, by several workers.
+
+    Args:
+        adapter: the adapter to train; None to search for one.
+        vectors: what to learn from and to judge by.
+        options: how to train; the device is the one Ray gives a worker.
+        scaling_config: how many workers, and what each needs.
+        run_config: Ray Train's own. By default its files go to a temporary directory, and a run
+            that lost a worker begins again at most 3 times.
+        checkpoints: saved on the driver's node.
+        show_progress: show bars, in the output of the first worker.
+
+    Raises:
+        TrainingError: when Ray gives up, or the loss is no longer a number.
+        InvalidVectorsError: when the vectors do not fit together, or a node cannot read them.
+    """
+    from ray.train.torch import TorchTrainer
+
+    connect()
+    sharing = Sharing()
+    job = _Job(
+        ray.put(adapter),
+        sharing.dataset(vectors.train),
+        None if vectors.validation is None else sharing.dataset(vectors.validation),
+        {name: sharing.array(part) for name, part in vectors.unlabelled.items()},
+        options,
+        show_progress,
+        None if checkpoints is None else _RemoteCheckpoints.of(checkpoints),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = TorchTrainer(
+            _fit_together,
+            train_loop_config={"job": job},
+            scaling_config=scaling_config,
+            run_config=run_config
+            or RunConfig(
+                storage_path=folder, failure_config=FailureConfig(max_failures=_MOST_FAILURES)
+            ),
+        )
+        try:
+            outcome = trainer.fit().return_value
+        except ray.train.TrainingFailedError as error:
+            raise TrainingError(
+                f"Ray gave the training up ({type(error).__name__}, which says more). The same "
+                "call trains again; vectors that are stored are not paid for again."
+            ) from error
+    if isinstance(outcome, AdaptersError):
+        raise outcome
+    fitted: Fit = outcome
+    return fitted
+
+
+@dataclass(frozen=True)
+class _RemoteCheckpoints:
+    """Saves checkpoints on the driver's node, whichever node the adapter is on."""
+
+    checkpoints: Checkpoints
+    placement: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, checkpoints: Checkpoints) -> _RemoteCheckpoints:
+        absolute = replace(checkpoints, directory=checkpoints.directory.absolute())
+        return cls(absolute, beside_the_driver())
+
+    def __call__(self, adapter: BaseAdapter, step: int) -> None:
+        if self.checkpoints.due(step):
+            save = ray.remote(**self.placement)(_save)
+            ray.get(save.remote(self.checkpoints, adapter, step))
+
+
+def _save(checkpoints: Checkpoints, adapter: BaseAdapter, step: int) -> None:
+    checkpoints.save(adapter, step)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every worker is told."""
+
+    adapter: Any
+    train: SharedDataset
+    validation: SharedDataset | None
+    unlabelled: Mapping[str, Any]
+    options: TrainingOptions
+    show_progress: bool
+    checkpoints: _RemoteCheckpoints | None
+
+
+def _fit_together(config: Mapping[str, Any]) -> Fit | AdaptersError | None:
+    """Fit on one worker; the first returns the result."""
+    from ray.train.torch import get_device
+    from torch import distributed
+
+    from llama_index_adapters.training.fit import fit, fit_best
+    from llama_index_adapters.training.workers import ALONE, ProcessGroup
+
+    job: _Job = config["job"]
+    workers = ProcessGroup() if distributed.is_initialized() else ALONE
+    first = workers.rank == 0
+    # Nothing writes to them; torch only says that it could.
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+    adapter: BaseAdapter | None = ray.get(job.adapter)
+    unreadable = None
+    try:
+        train = job.train.open()
+        validation = None if job.validation is None else job.validation.open()
+        unlabelled = {name: opened(part) for name, part in job.unlabelled.items()}
+    except InvalidVectorsError as error:
+        unreadable = str(error)
+    # One node may lack a file that the others have; then none of them begins.
+    said = _on_all(unreadable)
+    if any(said):
+        return InvalidVectorsError(next(one for one in said if one))
+    options = replace(job.options, device=str(get_device()))
+    after_step = job.checkpoints if first else None
+    show_progress = job.show_progress and first
+    try:
+        if adapter is None:
+            fitted = fit_best(
+                train,
+                validation,
+                options,
+                **unlabelled,
+                show_progress=show_progress,
+                after_step=after_step,
+                workers=workers,
+            )
+        else:
+            fitted = fit(
+                adapter,
+                train,
+                validation,
+                options,
+                show_progress=show_progress,
+                after_step=after_step,
+                workers=workers,
+            )
+    except AdaptersError as error:
+        # About the data or the options, and so the same on every worker: trying again is no use.
+        return error
+    return fitted if first else None
+
+
+def _on_all(said: str | None) -> list[str | None]:
+    """Return what every worker has to say."""
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        return [said]
+    everything: list[str | None] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(everything, said)
+    return everything
