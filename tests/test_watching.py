@@ -22,7 +22,7 @@ NAMES = ("root", core.__name__, MODULE)
 
 
 class Events(BaseEventHandler):
-    seen: list = []
+    seen: list
 
     def handle(self, event, **kwargs):
         self.seen.append(event)
