@@ -12,11 +12,11 @@ from benchmarks.speed.figures import Figure, Goal, Measured
 from benchmarks.speed.measurement import Measurement, Settings
 from benchmarks.speed.process import in_process
 
-DIM, CLIENTS, QUERIES_EACH = 384, 2_000, 5
+DIM, CLIENTS, QUERIES_EACH = 384, 2_000, 2
 # asyncio's own bound, ``loop.slow_callback_duration``: what takes longer is logged in debug mode.
 LONGEST_STALL = 0.1
 # Seconds until the base model answers, drawn evenly between the two.
-_LATENCY = (0.75, 1.5)
+_LATENCY = (2.0, 4.0)
 
 
 def measure(settings: Settings) -> Measured:

@@ -22,7 +22,7 @@ def about() -> dict[str, str]:
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "load average at the start": f"{os.getloadavg()[0]:.1f}",
         "BLAS of numpy": in_process(f"{__name__}:blas_kernel").value,
         "Python": platform.python_version(),

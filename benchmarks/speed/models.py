@@ -14,7 +14,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-WAYS = ("_get_query_embedding", "_get_text_embedding", "_get_text_embeddings")
+WAYS = ("_get_query_embedding", "_get_text_embedding")
 
 
 class StoredEmbedding(BaseEmbedding):
@@ -42,14 +42,17 @@ class HashingEmbedding(BaseEmbedding):
     dimension: int = 16
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        numbers = random.Random(hashlib.sha256(query.encode()).digest())
-        return [numbers.gauss(0, 1) for _ in range(self.dimension)]
+        return self._numbers(query)
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        return self._get_query_embedding(query)
+        return self._numbers(query)
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        return self._get_query_embedding(text)
+        return self._numbers(text)
+
+    def _numbers(self, text: str) -> list[float]:
+        numbers = random.Random(hashlib.sha256(text.encode()).digest())
+        return [numbers.gauss(0, 1) for _ in range(self.dimension)]
 
 
 def open_model(name: str, url: str = "") -> BaseEmbedding:
@@ -66,7 +69,7 @@ def open_model(name: str, url: str = "") -> BaseEmbedding:
 
 
 def counted(model: BaseEmbedding) -> tuple[BaseEmbedding, Counter[str]]:
-    """Let a model count its calls by kind; return it and the counts."""
+    """Let a model count the texts it is asked for one at a time, by kind; return both."""
     calls: Counter[str] = Counter()
 
     def counting(name: str) -> Any:
@@ -78,6 +81,6 @@ def counted(model: BaseEmbedding) -> tuple[BaseEmbedding, Counter[str]]:
 
         return call
 
-    ways = {name: counting(name) for name in WAYS if hasattr(type(model), name)}
+    ways = {name: counting(name) for name in WAYS}
     model.__class__ = type(type(model).__name__, (type(model),), ways)
     return model, calls
