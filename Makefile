@@ -12,10 +12,10 @@ LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs embed 
 	evaluate faults generate hostile_files loop persistence qa_dataset search sharing store transforms))
 
 .DEFAULT_GOAL := help
-# Options for the benchmark: make benchmark ARGS="--sets documentation"
+# Options for the benchmarks: make benchmark ARGS="--sets documentation"
 ARGS ?=
 
-.PHONY: help python demo benchmark notebooks test lint typecheck unit interop soak lowest audit clean
+.PHONY: help python demo benchmark bench notebooks test lint typecheck unit interop soak lowest audit clean
 
 help: ## Show this list.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ demo: $(VENV)/.installed ## Finetune and compare on the documentation of Python,
 
 benchmark: $(VENV)/.installed-dev ## Measure this package beside its peers; ARGS=--help explains.
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench: $(VENV)/.installed-dev ## Measure speed and size beside LlamaIndex's own; ARGS=--help explains.
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
 test: lint typecheck unit interop ## Check everything: style, types, tests, an older llama-index-core.
 

@@ -26,14 +26,18 @@ from llama_index_adapters.errors import (
     closest_name,
 )
 from llama_index_adapters.persistence import SavedAdapter, load_saved
-from llama_index_adapters.transforms import IdentityTransform, adapt, adapt_vector
+from llama_index_adapters.transforms import IdentityTransform, adapt, adapt_vector, as_vector
 from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
 from llama_index_adapters.vectors.vector_dataset import as_matrix
+from llama_index_adapters.watching import dispatchers_of, is_watched, unspanned, without_span
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.base import BaseAdapter
 
 logger = logging.getLogger(__name__)
+
+# Where LlamaIndex reports a call of an embedding model's public methods, and of this class's own.
+_DISPATCHERS = dispatchers_of(BaseEmbedding.__module__, __name__)
 
 
 class AdapterEmbeddingModel(BaseEmbedding):
@@ -42,7 +46,8 @@ class AdapterEmbeddingModel(BaseEmbedding):
     Hand it to a retriever of an index that was built with the base model: stored vectors stay
     as they are, queries come out adapted, with the length the base model gave them. Texts go
     to the base model's public methods in its own batches, so its cache, rate limiter and
-    events keep working (the base's events are nested in this model's).
+    events keep working (the base's events are nested in this model's). Where nobody receives
+    events or spans, a query makes none for this model.
 
     Serving a built-in adapter needs numpy alone; a user's own class runs as a torch module.
 
@@ -148,6 +153,30 @@ class AdapterEmbeddingModel(BaseEmbedding):
             return queries
         return adapt(self._saved.transform, queries, unit_input=self._saved.unit_input)
 
+    @without_span
+    def get_query_embedding(self, query: str) -> Embedding:
+        """Return the adapted vector of a query, as a list of numbers."""
+        if self._reports():
+            embedding: Embedding = super().get_query_embedding(query)
+            return embedding
+        return unspanned(self._get_query_embedding)(query)
+
+    @without_span
+    async def aget_query_embedding(self, query: str) -> Embedding:
+        """Return the adapted vector of a query, as a list of numbers."""
+        if self._reports():
+            embedding: Embedding = await super().aget_query_embedding(query)
+            return embedding
+        return await unspanned(self._aget_query_embedding)(query)
+
+    def _reports(self) -> bool:
+        """Return whether LlamaIndex's own code around a query has anything to do."""
+        return (
+            bool(self.callback_manager.handlers)
+            or self.rate_limiter is not None
+            or is_watched(_DISPATCHERS)
+        )
+
     def _get_query_embedding(self, query: str) -> Embedding:
         return self._adapted(self.base_embed_model.get_query_embedding(query))
 
@@ -170,24 +199,25 @@ class AdapterEmbeddingModel(BaseEmbedding):
         if not self.transform_query:
             return vector
         try:
-            query = np.asarray(vector, dtype=np.float32)
-            finite = math.isfinite(query.dot(query))
+            query = as_vector(vector)
+            length = math.sqrt(query.dot(query))
         except (TypeError, ValueError) as error:
             raise EmbeddingError(
                 f"{self.base_embed_model.model_name} gave something that is not one vector for "
                 f"a query ({error})."
             ) from error
-        if not finite:
+        if not math.isfinite(length):
             raise EmbeddingError(
                 f"{self.base_embed_model.model_name} gave a query vector with NaN, infinite or "
                 "far too large values."
             )
-        saved = self._saved  # once: pydantic finds a private attribute slowly
+        # Where pydantic keeps ``_saved``, which it finds a hundred times more slowly by its name.
+        saved: SavedAdapter = (self.__pydantic_private__ or {})["_saved"]
         if query.size != saved.transform.query_dim:
             self._check_dimension(query.size)
         if isinstance(saved.transform, IdentityTransform):
             return vector  # the base's numbers, to the last bit
-        adapted = adapt_vector(saved.transform, query, unit_input=saved.unit_input)
+        adapted = adapt_vector(saved.transform, query, length, unit_input=saved.unit_input)
         numbers: Embedding = adapted.tolist()
         return numbers
 

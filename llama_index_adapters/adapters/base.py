@@ -130,12 +130,15 @@ class ModuleTransform:
         self.query_dim, self.passage_dim = query_dim, passage_dim
 
     def __call__(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the module without gradients.
+        """Run the module without gradients, on ``(n, query_dim)`` or on one vector.
 
         Raises:
             InvalidAdapterError: when the module fails, or returns anything but one vector of
                 ``passage_dim`` for each query.
         """
+        if queries.ndim == 1:
+            one: NDArray[np.float32] = self(queries[None])[0]
+            return one
         name = type(self._adapter).__name__
         vectors = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
         try:
