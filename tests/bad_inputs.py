@@ -303,7 +303,7 @@ def _rows() -> Iterator[tuple[str, str, Callable[[Path], object], type[AdaptersE
         yield name, wrong, engine(data), error, "is not a question set"
     yield name, "a name as model", engine(model="m"), InvalidOptionError, "embed_model is str"
     flat = VectorDataset(np.zeros((4, 4)), EYE, ROWS)
-    cannot = "4 queries cannot be split by query to judge"
+    cannot = "dataset has 4 of 4 query vectors that are all zero"
     yield name, "query vectors of zeros", engine(flat), InvalidVectorsError, cannot
     name = "save_adapter"
     broken = LinearAdapter(4)

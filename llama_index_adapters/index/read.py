@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
 
-import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.indices.vector_store.base import VectorStoreIndex
 from llama_index.core.schema import MetadataMode
@@ -23,11 +22,18 @@ from llama_index_adapters.errors import (
     InvalidVectorsError,
     ModelMismatchError,
 )
-from llama_index_adapters.index.corpus import IndexCorpus, node_of, node_record, require_ids
+from llama_index_adapters.index.corpus import IndexCorpus, node_of, node_record
 from llama_index_adapters.index.files import CorpusFiles
-from llama_index_adapters.index.pages import Page, Reading
+from llama_index_adapters.index.pages import (
+    Page,
+    Reading,
+    require_ids,
+    require_page,
+    require_reading,
+)
 from llama_index_adapters.index.registry import reader_for
 from llama_index_adapters.ranking import unit_rows
+from llama_index_adapters.seeds import require_seed, seeded_generator
 from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.identity import checked_model, model_label
 from llama_index_adapters.vectors.vector_dataset import as_matrix
@@ -89,6 +95,9 @@ def read_index(
     """
     if type(page_size) is not int or page_size < 1:
         raise InvalidOptionError(f"page_size is {page_size!r}; give a whole number from 1 on.")
+    require_seed(seed)
+    _require(filters, MetadataFilters, "filters", "llama_index.core's MetadataFilters")
+    _require(docstore, BaseDocumentStore, "docstore", "a docstore of LlamaIndex")
     node_of_id: Mapping[str, str] = {}
     store = index
     if isinstance(index, VectorStoreIndex):
@@ -97,8 +106,9 @@ def read_index(
         embed_model = index._embed_model if embed_model is None else embed_model
     if embed_model is not None:
         embed_model = _base_of(checked_model(embed_model))
-    reading = reader_for(store)(store, page_size)
     name = type(store).__name__
+    reading = reader_for(store)(store, page_size)
+    require_reading(reading, name)
     if reading.mapped_ids and not isinstance(index, VectorStoreIndex):
         raise InvalidOptionError(
             f"A {name} knows its rows, not their nodes. Give the VectorStoreIndex, as "
@@ -140,6 +150,11 @@ def read_index(
 _Passes = Callable[[str, str], bool]
 
 
+def _require(given: object, kind: type, name: str, expected: str) -> None:
+    if given is not None and not isinstance(given, kind):
+        raise InvalidOptionError(f"{name} is of type {type(given).__name__}; give {expected}.")
+
+
 def _base_of(embed_model: BaseEmbedding) -> BaseEmbedding:
     """Return the model under an adapter: queries are learned from as the base embeds them."""
     if isinstance(embed_model, AdapterEmbeddingModel):
@@ -174,6 +189,7 @@ def _append(
     files: CorpusFiles,
 ) -> int:
     """Write the page's new nodes to the files; return how many were there already."""
+    require_page(page)
     if not len(page.ids):
         return 0
     try:
@@ -224,7 +240,7 @@ def _require_same_model(corpus: IndexCorpus, embed_model: BaseEmbedding, seed: i
         InvalidDatasetError: when there are no texts to check with.
     """
     count = min(_TRIED_FOR_TEXTS, len(corpus))
-    rows = np.random.default_rng(seed).choice(len(corpus), count, replace=False)
+    rows = seeded_generator(seed).choice(len(corpus), count, replace=False)
     stored: list[int] = []
     texts: list[str] = []
     for row in rows.tolist():
