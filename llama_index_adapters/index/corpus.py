@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
 from llama_index_adapters.index.files import CorpusFiles
 from llama_index_adapters.index.labels import Judgements, as_judgements
+from llama_index_adapters.paths import as_path
 from llama_index_adapters.ranking import Similarity
 from llama_index_adapters.relevance import Relevance
 from llama_index_adapters.seeds import seeded_generator
@@ -166,7 +166,8 @@ class IndexCorpus:
             )
         if isinstance(store, EmbeddingStore):
             return embed_texts(self.embed_model, texts, "query", store, show_progress=show_progress)
-        with EmbeddingStore(None if store is None else Path(store)) as opened:
+        path = None if store is None else as_path(store, "store")
+        with EmbeddingStore(path) as opened:
             return embed_texts(
                 self.embed_model, texts, "query", opened, show_progress=show_progress
             )

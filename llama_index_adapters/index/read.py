@@ -118,30 +118,34 @@ def read_index(
     ids: dict[str, None] = {}
     duplicates = 0
     passes = _filter(filters, docstore)
-    with tqdm(desc=f"Reading {name}", unit="vector", disable=not show_progress) as bar:
-        for page in reading.pages:
-            duplicates += _append(page, reading, node_of_id, passes, ids, files)
-            bar.update(len(page.ids))
-    if not ids:
-        raise InvalidDatasetError(
-            f"The {name} has no vectors{' that pass the filters' if filters else ''}; there is "
-            "nothing to train on."
+    try:
+        with tqdm(desc=f"Reading {name}", unit="vector", disable=not show_progress) as bar:
+            for page in reading.pages:
+                duplicates += _append(page, reading, node_of_id, passes, ids, files)
+                bar.update(len(page.ids))
+        if not ids:
+            raise InvalidDatasetError(
+                f"The {name} has no vectors{' that pass the filters' if filters else ''}; there "
+                "is nothing to train on."
+            )
+        corpus = IndexCorpus(
+            node_ids=tuple(ids),
+            vectors=files.vectors(),
+            similarity=reading.similarity,
+            store=name,
+            exact=reading.exact,
+            duplicates=duplicates,
+            embed_model=embed_model,
+            texts_embedded=0,
+            files=files,
+            docstore=docstore,
         )
-    corpus = IndexCorpus(
-        node_ids=tuple(ids),
-        vectors=files.vectors(),
-        similarity=reading.similarity,
-        store=name,
-        exact=reading.exact,
-        duplicates=duplicates,
-        embed_model=embed_model,
-        texts_embedded=0,
-        files=files,
-        docstore=docstore,
-    )
-    if embed_model is not None:
-        checked = _require_same_model(corpus, embed_model, seed)
-        corpus = replace(corpus, texts_embedded=checked)
+        if embed_model is not None:
+            checked = _require_same_model(corpus, embed_model, seed)
+            corpus = replace(corpus, texts_embedded=checked)
+    except BaseException:
+        files.remove()
+        raise
     logger.info("Read %s.", corpus)
     return corpus
 

@@ -74,6 +74,7 @@ class LocalEmbedding(HuggingFaceEmbedding):  # type: ignore[misc]
                 raise UnknownOptionError(
                     f"The local embedding model has no option {name!r}.{closest}"
                 )
+        given = ", ".join(options)
         options.setdefault("embed_batch_size", DEFAULT_BATCH_SIZE)
         folder = checked_model_folder()
         try:
@@ -88,7 +89,7 @@ class LocalEmbedding(HuggingFaceEmbedding):  # type: ignore[misc]
                 setattr(self, name, options[name])
         except (AssertionError, RuntimeError, ValueError) as error:  # torch's and pydantic's
             raise InvalidOptionError(
-                f"The local embedding model cannot be opened with {', '.join(options)} as given "
+                f"The local embedding model cannot be opened with {given} as given "
                 f"({' '.join(str(error).split())[:_SHOWN]})."
             ) from error
 
