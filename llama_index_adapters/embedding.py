@@ -168,10 +168,19 @@ class AdapterEmbeddingModel(BaseEmbedding):
         return await self.base_embed_model.aget_text_embedding(text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self.base_embed_model.get_text_embedding_batch(texts)
+        return self._one_each(self.base_embed_model.get_text_embedding_batch(texts), texts)
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return await self.base_embed_model.aget_text_embedding_batch(texts)
+        return self._one_each(await self.base_embed_model.aget_text_embedding_batch(texts), texts)
+
+    def _one_each(self, vectors: list[Embedding], texts: list[str]) -> list[Embedding]:
+        # LlamaIndex would give every text behind a missing vector that of another one.
+        if len(vectors) != len(texts):
+            raise EmbeddingError(
+                f"{self.base_embed_model.model_name} gave {len(vectors)} vectors for {len(texts)} "
+                "texts; expected one for each."
+            )
+        return vectors
 
     def _adapted(self, vector: Embedding) -> Embedding:
         if not self.transform_query:

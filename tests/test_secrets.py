@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tenacity
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.schema import TextNode
@@ -20,28 +19,13 @@ from llama_index_adapters import (
     evaluate,
     generate_qa_embedding_pairs,
 )
-from llama_index_adapters.dataset import generate
 from llama_index_adapters.errors import AdaptersError
-from llama_index_adapters.vectors import request
 from tests.fakes import synonym_questions
-from tests.faulty_openai import FaultyOpenAI, serving
-from tests.test_faults import KEY, llm_of, model_of
+from tests.faulty_openai import KEY, FaultyOpenAI, llm_of, model_of
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_waits")]
 
 MARKER = "the patient in room forty-two is called Ada Marker"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultyOpenAI]:
-    with serving() as service:
-        yield service
-
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request, "RETRY_WAIT", tenacity.wait_none())
-    monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_none())
 
 
 class Payloads(BaseEventHandler):
