@@ -8,7 +8,11 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.errors import (
+    InvalidDatasetError,
+    InvalidOptionError,
+    UnsupportedStoreError,
+)
 from llama_index_adapters.ranking import SIMILARITIES, Similarity
 
 
@@ -52,6 +56,24 @@ class Reading:
 
 # Takes the vector store and the number of vectors a page may have.
 Reader = Callable[[Any, int], Reading]
+
+
+def similarity_called(name: str, known: Mapping[str, Similarity], collection: str) -> Similarity:
+    """Return the similarity behind a store's own name of a distance.
+
+    Args:
+        name: what the store says.
+        known: the similarity of every name that can be trained for.
+        collection: what is read, for the message: "Chroma collection x".
+
+    Raises:
+        UnsupportedStoreError: for a name that is not known.
+    """
+    if name not in known:
+        raise UnsupportedStoreError(
+            f"The {collection} compares by {name}; only {', '.join(known)} can be trained for."
+        )
+    return known[name]
 
 
 def require_reading(reading: object, store: str) -> None:

@@ -34,8 +34,8 @@ from llama_index_adapters.index.pages import (
 from llama_index_adapters.index.registry import reader_for
 from llama_index_adapters.ranking import unit_rows
 from llama_index_adapters.seeds import require_seed, seeded_generator
-from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.identity import checked_model, model_label
+from llama_index_adapters.vectors.request import ask_passages
 from llama_index_adapters.vectors.vector_dataset import as_matrix
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,7 @@ def read_index(
     Raises:
         UnsupportedStoreError: for a store without a reader; it shows how to write one.
         ModelMismatchError: when the stored vectors do not come from the model.
+        EmbeddingError: when the model fails.
         InvalidDatasetError: for an empty index, or filters that nothing passes.
         InvalidVectorsError: for stored vectors that are not finite or of several dimensions.
         InvalidOptionError: for a value that cannot be used.
@@ -262,7 +263,7 @@ def _require_same_model(corpus: IndexCorpus, embed_model: BaseEmbedding, seed: i
             "model their vectors come from. Give the docstore that holds them."
         )
     name = model_label(embed_model)
-    found = checked_vectors(embed_model.get_text_embedding_batch(texts), len(texts))
+    found = ask_passages(embed_model, texts)
     if found.shape[1] != corpus.vectors.shape[1]:
         raise ModelMismatchError(
             f"The stored vectors have {corpus.vectors.shape[1]} dimensions, those of {name} "
