@@ -84,8 +84,7 @@ lowest: $(LOWEST)/.installed ## Test the lowest versions of all dependencies.
 	$(LOWEST)/bin/python -m pytest -m "not local_model" $(LOWEST_TESTS)
 
 audit: $(VENV)/.installed-soak ## Compare the pinned versions with the known vulnerabilities (needs the network).
-	sed 's/ *;.*//' constraints.txt | grep -v '^#' > $(VENV)/audited.txt
-	$(BIN)/pip-audit --requirement $(VENV)/audited.txt --no-deps --disable-pip
+	@$(BIN)/python -m tests.audit
 
 notebooks: $(VENV)/.installed-dev ## Run every notebook in full and keep the outputs; LLAMA_INDEX_ADAPTERS_DATA names the data.
 	cd notebooks && ../$(BIN)/jupyter execute --inplace *.ipynb
