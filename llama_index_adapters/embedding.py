@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 import math
+from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,11 @@ class AdapterEmbeddingModel(BaseEmbedding):
         num_workers: int | None = None,
     ) -> None:
         base = checked_model(base_embed_model)
+        if num_workers is not None and (type(num_workers) is not int or num_workers < 1):
+            raise InvalidOptionError(
+                f"num_workers is {num_workers!r}; give a whole number from 1 on, or leave it out "
+                f"for the base model's ({base.num_workers})."
+            )
         saved = load_saved(adapter_path, adapter_cls, device=device)
         if check_model_name:
             _check_name(base, saved, str(adapter_path))
@@ -178,10 +184,11 @@ class AdapterEmbeddingModel(BaseEmbedding):
         )
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        return self._adapted(self.base_embed_model.get_query_embedding(query))
+        return self._adapted(self.base_embed_model.get_query_embedding(_checked_text(query)))
 
     async def _aget_query_embedding(self, query: str) -> Embedding:
-        return self._adapted(await self.base_embed_model.aget_query_embedding(query))
+        vector = await self.base_embed_model.aget_query_embedding(_checked_text(query))
+        return self._adapted(vector)
 
     def _get_text_embedding(self, text: str) -> Embedding:
         return self.base_embed_model.get_text_embedding(text)
@@ -190,10 +197,19 @@ class AdapterEmbeddingModel(BaseEmbedding):
         return await self.base_embed_model.aget_text_embedding(text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self.base_embed_model.get_text_embedding_batch(texts)
+        return self._one_each(self.base_embed_model.get_text_embedding_batch(texts), texts)
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return await self.base_embed_model.aget_text_embedding_batch(texts)
+        return self._one_each(await self.base_embed_model.aget_text_embedding_batch(texts), texts)
+
+    def _one_each(self, vectors: list[Embedding], texts: list[str]) -> list[Embedding]:
+        # LlamaIndex would give every text behind a missing vector that of another one.
+        if len(vectors) != len(texts):
+            raise EmbeddingError(
+                f"{self.base_embed_model.model_name} gave {len(vectors)} vectors for {len(texts)} "
+                "texts; expected one for each."
+            )
+        return vectors
 
     def _adapted(self, vector: Embedding) -> Embedding:
         if not self.transform_query:
@@ -201,11 +217,12 @@ class AdapterEmbeddingModel(BaseEmbedding):
         try:
             query = as_vector(vector)
             length = math.sqrt(query.dot(query))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError):
+            # Without what numpy says of it: that may repeat the query.
             raise EmbeddingError(
                 f"{self.base_embed_model.model_name} gave something that is not one vector for "
-                f"a query ({error})."
-            ) from error
+                f"a query ({type(vector).__name__}); expected a list of numbers."
+            ) from None
         if not math.isfinite(length):
             raise EmbeddingError(
                 f"{self.base_embed_model.model_name} gave a query vector with NaN, infinite or "
@@ -242,11 +259,15 @@ class AdapterEmbeddingModel(BaseEmbedding):
                 are to differ, such as ``adapter_cls``.
 
         Raises:
-            InvalidOptionError: without a base model.
+            InvalidOptionError: without a base model, or for data of something else.
             UnknownOptionError: for an argument that the constructor does not have.
             ModelMismatchError: when the adapter at the path, or the base model, is not the one
                 the data describes.
         """
+        if not isinstance(data, Mapping):
+            raise InvalidOptionError(
+                f"data is of type {type(data).__name__}; give what {cls.__name__}.to_dict() gave."
+            )
         options = {**data, **kwargs}
         fingerprint = options.pop("fingerprint", None)
         for name in ("class_name", "model_name", "embeddings_cache"):
@@ -261,6 +282,10 @@ class AdapterEmbeddingModel(BaseEmbedding):
             raise InvalidOptionError(
                 f"{cls.__name__}.to_dict() leaves the base model out, because it holds "
                 "credentials; pass it: from_dict(data, base_embed_model=...)."
+            )
+        if "adapter_path" not in options:
+            raise InvalidOptionError(
+                f"The data has no adapter_path; give what {cls.__name__}.to_dict() gave."
             )
         model = cls(**options)
         if fingerprint not in (None, model.fingerprint):
@@ -332,6 +357,12 @@ def _check_name(base: BaseEmbedding, saved: SavedAdapter, path: str) -> None:
             path,
             found,
         )
+
+
+def _checked_text(query: str) -> str:
+    if not isinstance(query, str):
+        raise InvalidOptionError(f"The query is of type {type(query).__name__}; expected a str.")
+    return query
 
 
 def _batch_size(of_base: int, wanted: int | None) -> int:

@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from llama_index_adapters.adapters.registry import CUSTOM, KINDS, kind_of
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
-from llama_index_adapters.transforms import Transform
+from llama_index_adapters.transforms import MAX_DIMENSION, Transform
 
 
 class BaseAdapter(nn.Module, ABC):
@@ -168,3 +168,16 @@ def transform_of(
     if kind == CUSTOM:
         return ModuleTransform(adapter, query_dim, passage_dim)
     return KINDS[kind].transform(adapter.get_config_dict(), adapter.arrays())
+
+
+def require_dimensions(**dimensions: int) -> None:
+    """Refuse sizes of layers that no layer can have.
+
+    Raises:
+        InvalidOptionError: for one that is no whole number from 1 to 65,536.
+    """
+    for name, value in dimensions.items():
+        if type(value) is not int or not 1 <= value <= MAX_DIMENSION:
+            raise InvalidOptionError(
+                f"{name} is {value!r}; give a whole number from 1 to {MAX_DIMENSION:,}."
+            )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +20,10 @@ from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
 from llama_index_adapters.index.files import CorpusFiles
 from llama_index_adapters.index.labels import Judgements, as_judgements
 from llama_index_adapters.index.search import StoreSearch
+from llama_index_adapters.paths import as_path
 from llama_index_adapters.ranking import Similarity
 from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.seeds import seeded_generator
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.store import EmbeddingStore
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
@@ -87,13 +88,15 @@ class IndexCorpus:
             has is left out.
 
         Raises:
-            InvalidOptionError: for a count below 1.
+            InvalidOptionError: for a count that is no whole number from 1 on, or a seed that is
+                none.
         """
-        if count is not None and count < 1:
-            raise InvalidOptionError(f"count is {count}; ask for at least 1 node.")
+        if count is not None and (type(count) is not int or count < 1):
+            raise InvalidOptionError(f"count is {count!r}; ask for at least 1 node.")
+        random = seeded_generator(seed)
         rows = np.arange(len(self))
         if count is not None and count < len(self):
-            rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
+            rows = np.sort(random.choice(rows, count, replace=False))
         return list(self.nodes_of(rows.tolist()))
 
     def nodes_of(self, rows: Sequence[int]) -> Iterator[BaseNode]:
@@ -175,7 +178,8 @@ class IndexCorpus:
             )
         if isinstance(store, EmbeddingStore):
             return embed_texts(self.embed_model, texts, "query", store, show_progress=show_progress)
-        with EmbeddingStore(None if store is None else Path(store)) as opened:
+        path = None if store is None else as_path(store, "store")
+        with EmbeddingStore(path) as opened:
             return embed_texts(
                 self.embed_model, texts, "query", opened, show_progress=show_progress
             )
@@ -233,16 +237,3 @@ def node_of(node_id: str, line: str, docstore: BaseDocumentStore | None) -> Base
     if "_node_content" in metadata:
         return metadata_dict_to_node(metadata, text=text or None)
     return None if text is None else TextNode(id_=node_id, text=text, metadata=metadata)
-
-
-def require_ids(ids: Collection[str], found: int) -> None:
-    """Refuse a page with another number of vectors than of ids.
-
-    Raises:
-        InvalidDatasetError: saying both.
-    """
-    if len(ids) != found:
-        raise InvalidDatasetError(
-            f"A page of the vector store has {len(ids)} ids and {found} vectors; a reader gives "
-            "one vector for each id."
-        )

@@ -110,11 +110,11 @@ def as_matrix(vectors: ArrayLike, name: str) -> FloatArray:
     """
     try:
         matrix = np.asarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError):  # what numpy says of it would repeat a text
         raise InvalidVectorsError(
-            f"{name} cannot be read as one float32 matrix ({error}); "
-            "every vector needs the same number of dimensions."
-        ) from error
+            f"{name} cannot be read as one float32 matrix; "
+            "every vector needs the same number of dimensions, all of them numbers."
+        ) from None
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise InvalidVectorsError(
             f"{name} has shape {matrix.shape}; expected (n, dim) with at least one vector."
