@@ -12,7 +12,9 @@ from llama_index_adapters.adapters.base import transform_of
 from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.memory import MemoryAdapter
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.ranking import top_k
 from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.training import mining, search
 from llama_index_adapters.training.closed_form import SHRINKAGE, inverse_power, whitening
 from llama_index_adapters.training.loop import judge, train_adapter
 from llama_index_adapters.training.options import TrainingOptions
@@ -319,3 +321,46 @@ class TestMemory:
         train_adapter(memory, data, None, dataclasses.replace(OPTIONS, epochs=2))
         changed = {name for name, array in memory.arrays().items() if (array != start[name]).any()}
         assert changed == {"linear.weight", "key_map.weight", "log_strength", "log_sharpness"}
+
+
+class TestALargeCorpus:
+    """A corpus that is sampled; the limits are made small enough to be passed."""
+
+    @pytest.fixture(autouse=True)
+    def limits(self, monkeypatch):
+        monkeypatch.setattr("llama_index_adapters.training.options.WHOLE_CORPUS_UP_TO", 100)
+        monkeypatch.setattr("llama_index_adapters.training.options.DRAWN_NEGATIVES", 32)
+
+    def test_it_is_mined_once_a_fold_and_once_for_the_result(self):
+        asked = []
+
+        def search(queries, k):
+            asked.append(len(queries))
+            return top_k(queries, data.passages, k).passages
+
+        data = questions(noise=0.2)
+        asking = dataclasses.replace(data, search=search)
+        found = search_adapter(asking, None, OPTIONS)
+        trained = [trial for trial in found.trials if trial.name.startswith("linear from")]
+        assert len(trained) > 3
+        # Linear, low-rank and two-layer start from different adapters, so four folds mine thrice.
+        assert len(asked) <= 3 * 4 + 3
+        assert not isinstance(found.adapter, IdentityAdapter)
+        same = search_adapter(data, None, OPTIONS)
+        assert adapter_bytes(same.adapter) == adapter_bytes(found.adapter)
+
+    def test_mining_stops_where_ranking_everything_costs_too_much(self, monkeypatch):
+        calls = []
+        ranked = mining.top_k
+        monkeypatch.setattr(mining, "top_k", lambda *a, **k: calls.append(1) or ranked(*a, **k))
+        search_adapter(questions(), None, OPTIONS)
+        assert calls
+        calls.clear()
+        monkeypatch.setattr(search, "_MOST_MINING", 0)
+        found = search_adapter(questions(), None, OPTIONS)
+        assert not calls
+        assert len(found.trials) > 8
+
+
+def adapter_bytes(adapter) -> list[bytes]:
+    return [array.tobytes() for array in adapter.arrays().values()]

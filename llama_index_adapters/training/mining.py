@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from llama_index_adapters.ranking import top_k
 from llama_index_adapters.transforms import FloatArray
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.vectors.vector_dataset import PassageSearch, VectorDataset
 
 
 def mine(
@@ -30,10 +33,8 @@ def mine(
     barred[unseen] = True
     # Room for what will be taken out again; a query with more relevant passages gets fewer.
     wanted = min(len(data.passages), count + int(np.ceil(data.relevance.counts.mean())) + 1)
-    if data.search is None:
-        found = top_k(queries, data.passages, wanted, similarity=data.similarity).passages
-    else:
-        found = np.asarray(data.search(queries, wanted), np.int64)
+    search = data.search or exact_search(data)
+    found = np.asarray(search(queries, wanted), np.int64)
     n_rows = len(data.passages)
     relevant = np.unique(data.relevance.queries * n_rows + data.relevance.passages)
     keys = np.arange(len(found))[:, None] * n_rows + found
@@ -42,3 +43,29 @@ def mine(
     order = np.argsort(~kept, axis=1, kind="stable")[:, :count]
     rows = np.where(kept, found, -1)
     return np.take_along_axis(rows, order, axis=1)
+
+
+def exact_search(data: VectorDataset) -> PassageSearch:
+    """Return a search that ranks every passage."""
+
+    def search(queries: FloatArray, k: int) -> NDArray[np.int64]:
+        return top_k(queries, data.passages, k, similarity=data.similarity).passages
+
+    return search
+
+
+def searched_once(data: VectorDataset) -> VectorDataset:
+    """Return the same data with a search that remembers what it found for the same queries.
+
+    Trials of one search start from the same adapter, so they mine for the same queries.
+    """
+    search = data.search or exact_search(data)
+    found: dict[tuple[bytes, int], NDArray[np.int64]] = {}
+
+    def remembered(queries: FloatArray, k: int) -> NDArray[np.int64]:
+        key = hashlib.sha256(np.ascontiguousarray(queries).data).digest(), k
+        if key not in found:
+            found[key] = search(queries, k)
+        return found[key]
+
+    return replace(data, search=remembered)

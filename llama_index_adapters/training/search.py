@@ -40,6 +40,7 @@ from llama_index_adapters.training.loop import (
     ValidationShare,
     train_adapter,
 )
+from llama_index_adapters.training.mining import searched_once
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.workers import ALONE, Workers
 from llama_index_adapters.transforms import FloatArray, adapt
@@ -59,6 +60,10 @@ _FOLDS = 4
 _LEAN_ABOVE = 2e10
 _MOST_PER_EPOCH = 1e11
 _SEEDS = 3
+# Of corpora that are sampled: passages mined for each query, unless ranking all of them for all
+# queries takes more multiply-adds than this.
+_MINED = 16
+_MOST_MINING = 4e12
 _MOST_LOOKED_FOR = 4096
 _RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 _FIRST_RATE = 2
@@ -168,7 +173,7 @@ def search_adapter(
     target = train.passages if target_corpus is None else target_corpus
     elsewhere = target_corpus is not None and not _holds(target_corpus, train.passages)
     unit = "passage" if elsewhere else holdout_unit(train)
-    folds = _folds(train, validation, unit, options.seed)
+    folds = [_searched_once(fold) for fold in _folds(train, validation, unit, options.seed)]
     lean = len(train.queries) * train.passages.size > _LEAN_ABOVE
     dims = train.queries.shape[1], train.passages.shape[1]
     if query_log is not None and query_log.shape[1] != dims[0]:
@@ -197,6 +202,7 @@ def search_adapter(
             if _gain(ahead, start)[1] > 0:
                 start = ahead
         plan = _epochs(options, folds[-1].train, lean=lean)
+        plan = replace(plan, mined=options.mined or _mined(train, options))
         scores: dict[tuple[float, float], float] = {}
 
         def trained(rate: float, scale: float) -> float:
@@ -261,6 +267,14 @@ def _epochs(options: TrainingOptions, train: VectorDataset, *, lean: bool) -> Tr
         patience=epochs,
         steps_per_epoch=max(8, steps),
     )
+
+
+def _mined(train: VectorDataset, options: TrainingOptions) -> int:
+    """Return how many negatives to mine: with them a sample is worth the whole corpus."""
+    if options.negatives_of(len(train.passages)) is None:
+        return 0
+    affordable = len(train.queries) * train.passages.size <= _MOST_MINING
+    return _MINED if affordable or train.search is not None else 0
 
 
 def _judge(candidate: Candidate, folds: Sequence[Fold], workers: Workers) -> _Judged:
@@ -369,6 +383,10 @@ def _folds(
     if n_folds > _FOLDS:
         used = used[:1]
     return judged + [hold_out(train, numbers == number, unit=unit) for number in used]
+
+
+def _searched_once(fold: Fold) -> Fold:
+    return replace(fold, train=searched_once(fold.train))
 
 
 def _holds(corpus: FloatArray, passages: FloatArray) -> bool:
