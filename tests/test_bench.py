@@ -405,6 +405,7 @@ class TestReport:
         assert "| too slow | 1,234 ms |  | at most 1 ms | missed |" in page
         assert "| nothing promised | 0.0123 GiB |  |  |  |" in page
         assert "- fast enough: of what it is made" in page
+        assert "Exact ranking beside FAISS's flat index" in page
         assert "| 10,000 | 1 | 2 MiB |" in page
         assert "![a picture](a.svg)" in page
         assert "## Goals that are missed\n\nToo slow because.\n" in page

@@ -135,4 +135,4 @@ def ask(
     return {"spread": asyncio.run(run(latency)), "burst": asyncio.run(run([0.0, 0.0]))}
 
 
-MEASUREMENT = Measurement("concurrency", "Many queries at once", measure)
+MEASUREMENT = Measurement("concurrency", "Many queries at once", measure, __doc__)

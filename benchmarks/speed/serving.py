@@ -189,4 +189,4 @@ def _micro(sample: Sample) -> str:
     return f"{sample.median * 1e6:.1f} µs"
 
 
-MEASUREMENT = Measurement("serving", "A query, one at a time", measure)
+MEASUREMENT = Measurement("serving", "A query, one at a time", measure, __doc__)
