@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +68,8 @@ def markdown(results: Results, pictures: Mapping[str, str], missed: str) -> str:
     Args:
         results: what was measured.
         pictures: file name and description of each plot beside the page.
-        missed: the hand-written part about goals that are missed.
+        missed: the hand-written part about goals that are missed, with a heading of the third
+            level for each measurement; one that misses none is left out.
     """
     lines = [
         "# Performance",
@@ -88,7 +90,7 @@ def markdown(results: Results, pictures: Mapping[str, str], missed: str) -> str:
             lines += ["", f"{curve.what[0].upper()}{curve.what[1:]}:", "", *_curve(curve)]
         if measured.curves:
             lines += ["", *(f"![{about}]({name})" for name, about in pictures.items())]
-    lines += ["", "## Goals that are missed", "", missed.strip() or "None."]
+    lines += ["", "## Goals that are missed", "", _explained(results, missed) or "None."]
     lines += ["", "## Measured with", "", *_machines(results)]
     return "\n".join(lines) + "\n"
 
@@ -97,6 +99,18 @@ def _sections(results: Results) -> Iterator[tuple[Measurement, Measured]]:
     for name, measurement in MEASUREMENTS.items():
         if name in results.measured:
             yield measurement, results.measured[name]
+
+
+def _explained(results: Results, missed: str) -> str:
+    titles = {
+        measurement.title
+        for measurement, measured in _sections(results)
+        if any(figure.verdict == "missed" for figure in measured.figures)
+    }
+    sections = re.split(r"^(?=### )", missed, flags=re.MULTILINE)
+    return "".join(
+        section for section in sections if section.partition("\n")[0].removeprefix("### ") in titles
+    ).strip()
 
 
 def _method(measurement: Measurement) -> Iterator[str]:
