@@ -31,7 +31,7 @@ HELP = f"""Measure speed and size beside what a user would run instead.
 
 Both sides of a ratio run in turn in the same run, with a process of their own where imports or
 memory count. The table has a goal beside each figure that has one, and says whether it is met.
-Peers run in environments of their own, which are made the first time (minutes, about 2 GB).
+Peers run in environments of their own, which are made the first time (minutes, 3 GB).
 
 \b
   python -m benchmarks.speed                          everything: about a quarter of an hour

@@ -79,4 +79,4 @@ def train(*, folder: str, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-MEASUREMENT = Measurement("beyond-memory", "Beyond memory", measure)
+MEASUREMENT = Measurement("beyond-memory", "Beyond memory", measure, __doc__)

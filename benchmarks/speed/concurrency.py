@@ -6,11 +6,10 @@ heartbeat that sleeps a millisecond at a time tells how late the loop wakes it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.speed.figures import Figure, Goal, Measured
 from benchmarks.speed.measurement import Measurement, Settings
 from benchmarks.speed.process import in_process
+from benchmarks.speed.timing import Sample
 
 DIM, CLIENTS, QUERIES_EACH = 384, 2_000, 2
 # asyncio's own bound, ``loop.slow_callback_duration``: what takes longer is logged in debug mode.
@@ -37,6 +36,7 @@ def measure(settings: Settings) -> Measured:
             clients=clients,
             queries_each=settings.size(QUERIES_EACH, 2),
             latency=list(_LATENCY) if not settings.short else [0.0, 0.01],
+            repetitions=settings.size(3, 1),
         ).value
         for name, path in (
             ("base", None),
@@ -47,31 +47,39 @@ def measure(settings: Settings) -> Measured:
     return Measured(figures(taken, clients))
 
 
-def figures(taken: dict[str, dict[str, Any]], clients: int) -> list[Figure]:
+def figures(taken: dict[str, dict[str, list[dict[str, float]]]], clients: int) -> list[Figure]:
     """Say how long the loop stood still, and how many queries it answered when busy."""
-    found = []
-    for name in ("linear", "memory"):
-        spread, burst = taken[name]["spread"], taken[name]["burst"]
-        base, at_once = taken["base"]["spread"], taken["base"]["burst"]
-        found.append(
-            Figure(
-                f"{clients:,} concurrent async queries, {name} adapter: longest stall of the loop",
-                1e3 * spread["stall"],
-                "ms",
-                goal=Goal("at most", 1e3 * LONGEST_STALL),
-                detail=f"{spread['rate']:,.0f} queries a second, answers of the base model after "
-                f"{_LATENCY[0]:g} to {_LATENCY[1]:g} s; the base model alone "
-                f"{1e3 * base['stall']:.0f} ms. When all answers arrive in the same moment: "
-                f"{1e3 * burst['stall']:.0f} ms and {burst['rate']:,.0f} queries a second, the "
-                f"base model alone {1e3 * at_once['stall']:.0f} ms and {at_once['rate']:,.0f}",
-            )
+    stalls = {
+        name: {way: Sample([run["stall"] for run in runs]) for way, runs in ways.items()}
+        for name, ways in taken.items()
+    }
+    rates = {
+        name: {way: Sample([run["rate"] for run in runs]).median for way, runs in ways.items()}
+        for name, ways in taken.items()
+    }
+    base = stalls["base"]
+    return [
+        Figure(
+            f"{clients:,} concurrent async queries, {name} adapter: longest stall of the loop",
+            1e3 * stalls[name]["spread"].median,
+            "ms",
+            1e3 * min(stalls[name]["spread"].values),
+            1e3 * max(stalls[name]["spread"].values),
+            Goal("at most", 1e3 * LONGEST_STALL),
+            f"{rates[name]['spread']:,.0f} queries a second, answers of the base model after "
+            f"{_LATENCY[0]:g} to {_LATENCY[1]:g} s; the base model alone "
+            f"{1e3 * base['spread'].median:.0f} ms. When all answers arrive in the same moment: "
+            f"{1e3 * stalls[name]['burst'].median:.0f} ms and {rates[name]['burst']:,.0f} queries "
+            f"a second, the base model alone {1e3 * base['burst'].median:.0f} ms and "
+            f"{rates['base']['burst']:,.0f}",
         )
-    return found
+        for name in ("linear", "memory")
+    ]
 
 
 def ask(
-    *, path: str | None, clients: int, queries_each: int, latency: list[float]
-) -> dict[str, dict[str, float]]:
+    *, path: str | None, clients: int, queries_each: int, latency: list[float], repetitions: int
+) -> dict[str, list[dict[str, float]]]:
     """Ask at a steady rate and then all at once; return rates and longest stalls.
 
     Args:
@@ -79,6 +87,7 @@ def ask(
         clients: how many ask at the same time.
         queries_each: how many queries each of them asks, one after the other.
         latency: the shortest and the longest time until the base model answers, in seconds.
+        repetitions: how often each is done.
     """
     import asyncio
     import random
@@ -132,7 +141,10 @@ def ask(
         return {"rate": clients * queries_each / seconds, "stall": max(beats)}
 
     asyncio.run(run([0.0, 0.0]))  # what is done once, such as threads of BLAS
-    return {"spread": asyncio.run(run(latency)), "burst": asyncio.run(run([0.0, 0.0]))}
+    ways = {"spread": latency, "burst": [0.0, 0.0]}
+    return {
+        way: [asyncio.run(run(bounds)) for _ in range(repetitions)] for way, bounds in ways.items()
+    }
 
 
-MEASUREMENT = Measurement("concurrency", "Many queries at once", measure)
+MEASUREMENT = Measurement("concurrency", "Many queries at once", measure, __doc__)

@@ -68,4 +68,4 @@ def ranking_seconds(*, passages: int, queries: int, repetitions: int) -> dict[st
     }
 
 
-MEASUREMENT = Measurement("ranking", "Exact ranking", measure)
+MEASUREMENT = Measurement("ranking", "Exact ranking", measure, __doc__)

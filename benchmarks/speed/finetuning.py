@@ -160,4 +160,4 @@ def _import_everything(output: Path) -> None:
     ).finetune()
 
 
-MEASUREMENT = Measurement("finetuning", "Finetuning", measure)
+MEASUREMENT = Measurement("finetuning", "Finetuning", measure, __doc__)

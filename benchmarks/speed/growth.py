@@ -171,4 +171,4 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-MEASUREMENT = Measurement("growth", "How cost grows", measure)
+MEASUREMENT = Measurement("growth", "How cost grows", measure, __doc__)

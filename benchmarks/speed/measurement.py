@@ -50,8 +50,10 @@ class Measurement:
         name: the word.
         title: the heading of its figures.
         run: takes the figures.
+        method: how they are taken, for the page: the docstring of its module.
     """
 
     name: str
     title: str
     run: Callable[[Settings], Measured]
+    method: str = ""

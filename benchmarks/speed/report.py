@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from benchmarks.speed.figures import Curve, Figure, Measured, Results
+from benchmarks.speed.measurement import Measurement
 from benchmarks.speed.measurements import MEASUREMENTS
 from benchmarks.table import markdown_table
 
@@ -65,7 +68,8 @@ def markdown(results: Results, pictures: Mapping[str, str], missed: str) -> str:
     Args:
         results: what was measured.
         pictures: file name and description of each plot beside the page.
-        missed: the hand-written part about goals that are missed.
+        missed: the hand-written part about goals that are missed, with a heading of the third
+            level for each measurement; one that misses none is left out.
     """
     lines = [
         "# Performance",
@@ -78,23 +82,40 @@ def markdown(results: Results, pictures: Mapping[str, str], missed: str) -> str:
         "The last column says whether the goal is met. Where there is no goal, the figure stands "
         "for itself.",
     ]
-    for title, measured in _sections(results):
-        lines += ["", f"## {title}", ""]
+    for measurement, measured in _sections(results):
+        lines += ["", f"## {measurement.title}", "", *_method(measurement), ""]
         lines += markdown_table(HEADINGS, [row(figure) for figure in measured.figures])
         lines += ["", *(f"- {one.what}: {one.detail}" for one in measured.figures if one.detail)]
         for curve in measured.curves:
             lines += ["", f"{curve.what[0].upper()}{curve.what[1:]}:", "", *_curve(curve)]
         if measured.curves:
             lines += ["", *(f"![{about}]({name})" for name, about in pictures.items())]
-    lines += ["", "## Goals that are missed", "", missed.strip() or "None."]
+    lines += ["", "## Goals that are missed", "", _explained(results, missed) or "None."]
     lines += ["", "## Measured with", "", *_machines(results)]
     return "\n".join(lines) + "\n"
 
 
-def _sections(results: Results) -> Iterator[tuple[str, Measured]]:
+def _sections(results: Results) -> Iterator[tuple[Measurement, Measured]]:
     for name, measurement in MEASUREMENTS.items():
         if name in results.measured:
-            yield measurement.title, results.measured[name]
+            yield measurement, results.measured[name]
+
+
+def _explained(results: Results, missed: str) -> str:
+    titles = {
+        measurement.title
+        for measurement, measured in _sections(results)
+        if any(figure.verdict == "missed" for figure in measured.figures)
+    }
+    sections = re.split(r"^(?=### )", missed, flags=re.MULTILINE)
+    return "".join(
+        section for section in sections if section.partition("\n")[0].removeprefix("### ") in titles
+    ).strip()
+
+
+def _method(measurement: Measurement) -> Iterator[str]:
+    """Write a docstring as Markdown."""
+    yield from inspect.cleandoc(measurement.method).replace("``", "`").splitlines()
 
 
 def _curve(curve: Curve) -> list[str]:
@@ -112,8 +133,8 @@ def _curve(curve: Curve) -> list[str]:
 def _machines(results: Results) -> list[str]:
     """Name the machine once when all measurements are of one run, else for each."""
     by_machine: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for title, measured in _sections(results):
-        by_machine.setdefault(tuple(measured.about.items()), []).append(title)
+    for measurement, measured in _sections(results):
+        by_machine.setdefault(tuple(measured.about.items()), []).append(measurement.title)
     lines = []
     for about, titles in by_machine.items():
         if len(by_machine) > 1:

@@ -133,4 +133,4 @@ def _index(service: FaultyOpenAI, way: str, settings: Settings, python: Path | N
     return count()
 
 
-MEASUREMENT = Measurement("requests", "Requests to a model behind HTTP", measure)
+MEASUREMENT = Measurement("requests", "Requests to a model behind HTTP", measure, __doc__)

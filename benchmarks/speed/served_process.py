@@ -72,4 +72,4 @@ def _ratio(what: str, ratios: Sample, detail: str) -> Figure:
     return Figure(what, ratios.median, "x", ratios.low, ratios.high, detail=detail)
 
 
-MEASUREMENT = Measurement("start-up", "A served process", measure)
+MEASUREMENT = Measurement("start-up", "A served process", measure, __doc__)

@@ -84,8 +84,10 @@ def figures(
         found.append(
             Figure(
                 f"a query, linear {dim}: time LlamaIndex's wrapper adds / ours",
-                added.median / mine.median,
+                added.over(mine).median,
                 "x",
+                added.over(mine).low,
+                added.over(mine).high,
                 detail=f"{_micro(added)} and {_micro(mine)}, in processes of their own",
             )
         )
@@ -112,13 +114,16 @@ def figures(
         ),
         "the same without reading and writing lists": (full["transform"], low["transform"]),
     }.items():
+        ratio = of_full.over(of_low)
         found.append(
             Figure(
                 f"a query, {DIMS[1]}: {what}",
-                of_full.median / of_low.median,
+                ratio.median,
                 "x",
-                goal=Goal("at least", 4),
-                detail=f"{_micro(of_full)} and {_micro(of_low)}; reading and writing a list of "
+                ratio.low,
+                ratio.high,
+                Goal("at least", 4),
+                f"{_micro(of_full)} and {_micro(of_low)}; reading and writing a list of "
                 f"{DIMS[1]:,} Python floats takes {_micro(low['lists'])} of what is added",
             )
         )
@@ -189,4 +194,4 @@ def _micro(sample: Sample) -> str:
     return f"{sample.median * 1e6:.1f} µs"
 
 
-MEASUREMENT = Measurement("serving", "A query, one at a time", measure)
+MEASUREMENT = Measurement("serving", "A query, one at a time", measure, __doc__)

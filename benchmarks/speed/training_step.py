@@ -106,4 +106,4 @@ def step_seconds(*, passages: int, repetitions: int) -> dict[str, Any]:
     }
 
 
-MEASUREMENT = Measurement("training", "A training step", measure)
+MEASUREMENT = Measurement("training", "A training step", measure, __doc__)
