@@ -6,6 +6,7 @@ import logging
 import random
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from llama_index.llms.openai import OpenAI
 
 from llama_index_adapters import generate_qa_embedding_pairs
 from llama_index_adapters.dataset import generate
+from llama_index_adapters.dataset.journal import Journal, text_digest
 from llama_index_adapters.errors import EmbeddingError, GenerationError
 from llama_index_adapters.vectors import request
 from llama_index_adapters.vectors.embed import embed_texts
@@ -96,6 +98,16 @@ def _embed(
                 return
 
 
+def _answered(path: Path, nodes: Sequence[TextNode]) -> set[str]:
+    """Return the texts that have questions on the disk.
+
+    What the service has answered may be more: an answer that comes after the client's time is up
+    is lost to it.
+    """
+    with Journal(path.with_name(f"{path.name}.progress.jsonl")) as journal:
+        return {node.text for node in nodes if journal.find(node.node_id, [text_digest(node.text)])}
+
+
 def _generate(
     server: FaultyOpenAI,
     path: Path,
@@ -104,8 +116,8 @@ def _generate(
     injected: Counter[str],
 ) -> None:
     nodes = [TextNode(id_=f"n{number}", text=text) for number, text in enumerate(TEXTS[:6])]
-    answered: set[str] = set()
     while True:
+        answered = _answered(path, nodes)
         llm = OpenAI(
             "gpt-4o-mini", api_base=server.url, api_key="sk-none", timeout=0.1, max_retries=0
         )
@@ -126,7 +138,6 @@ def _generate(
         injected.update(fault for fault in server.injected if fault)
         asked = {text for texts in server.requests for text in texts}
         count["answered nodes asked again"] += len(asked & answered)
-        answered |= set(server.served)
         if found is not None:
             count["questions kept"] += len(found.queries)
             count["questions lost"] += 2 * len(nodes) - len(found.queries)

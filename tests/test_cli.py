@@ -260,7 +260,7 @@ def test_generate_then_finetune(run, monkeypatch, base, place):
     assert len(llm.prompts) == 12  # everything was there
 
 
-# What goes wrong
+# What goes wrong; more of it is in tests/bad_inputs/commands.py
 
 
 def test_a_wrong_command_line(run):
@@ -272,52 +272,6 @@ def test_a_wrong_command_line(run):
     assert "--epochs" in refused(run(finetune("--epochs 0")))
     assert "--epochs" in refused(run(finetune("--epochs many")))
     assert "PATH" in refused(run("generate -o set.json"))
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("--adapter liner", "'liner' is not one of .*low-rank.* Did you mean 'linear'"),
-        ("--similarity cosin", "'cosin' is not one of .* Did you mean 'cosine'"),
-        ("--learning-rate 0", "learning_rate is 0.0"),
-        ("--device abacus", "device is 'abacus', which torch cannot use"),
-        ("--val none.json", "no file none.json"),
-        ("--test none.json", "no file none.json"),
-        ("--val .", ". is a directory"),
-        ("--json .", ". is a folder"),
-        ("--store nowhere/s.sqlite3", "The folder .*nowhere of the embedding store"),
-        ("--store train.json", "train.json is not a readable embedding store"),
-    ],
-)
-def test_a_wrong_option_of_finetune(run, base, words, said):
-    status, _, errors = run(finetune(words))
-    assert status == 2
-    line = only_line(errors)
-    assert pytest.raises(AssertionError, match=said).matches(AssertionError(line)), line
-    assert base.calls == []
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("not json", "wrong.json is not JSON"),
-        ("[1, 2]", "holds a JSON list"),
-        ('{"queries": {}}', "corpus"),
-        ('{"queries": {"q": "a"}, "corpus": {"p": "b"}, "relevant_docs": {"q": ["x"]}}', "'x'"),
-        ("\xff".encode("latin-1"), "not UTF-8"),
-    ],
-)
-def test_a_wrong_file(run, base, place, content, said):
-    content = content if isinstance(content, bytes) else content.encode()
-    (place / "wrong.json").write_bytes(content)
-    for line in (
-        "finetune wrong.json --embed-model local -o adapter",
-        finetune("--val wrong.json"),
-        finetune("--test wrong.json"),
-        "evaluate adapter wrong.json",
-    ):
-        assert said in refused(run(line))
-    assert base.calls == []
 
 
 def test_a_directory_that_holds_other_things_is_not_replaced(run, base, place):
@@ -341,11 +295,6 @@ def test_evaluate_against_the_adapter_in_use(run, base):
     status, shown, _ = run(line.format("in-use", "adapter"))
     assert (status, json.loads(Path("r.json").read_text())["switch"]) == (0, False)
     assert "Keep the adapter in use: the candidate is worse" in shown
-
-
-def test_evaluate_without_an_adapter(run, base):
-    assert "nowhere is not there" in refused(run("evaluate nowhere test.json"))
-    assert "test.json is a file" in refused(run("evaluate test.json test.json"))
 
 
 def test_evaluate_with_another_base_model(run, base, monkeypatch):
@@ -382,12 +331,6 @@ def test_a_wrong_language_model(run, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     line = refused(run("generate train.json -o s.json --llm openai:gpt-5-minus"))
     assert "'openai:gpt-5-minus', which LlamaIndex's OpenAI integration does not know" in line
-
-
-def test_generate_from_what_is_not_there(run, monkeypatch):
-    monkeypatch.setattr(models, "open_llm", lambda name: ScriptedLLM())
-    assert "no file or folder nowhere" in refused(run("generate nowhere -o set.json"))
-    assert ". is a folder; expected the name" in refused(run("generate train.json -o ."))
 
 
 def test_a_missing_extra_is_answered_with_the_command(run, monkeypatch):
