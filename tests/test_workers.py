@@ -105,6 +105,7 @@ def worker(rank: int, folder: str) -> None:
         workers = ProcessGroup()
         for case in CASES:
             np.savez(f"{folder}/{case} {rank}.npz", **result_of(case, workers))
+        distributed.barrier()  # nobody leaves while another still reads from it
     finally:
         distributed.destroy_process_group()
 
