@@ -153,7 +153,7 @@ class TestEmbedding:
 
 
 class TestTraining:
-    def engines(self, library, tmp_path, train, **options):
+    def engines(self, library, tmp_path, train, n_workers=2, **options):
         from ray.train import ScalingConfig
 
         options = {"batch_size": 32, "show_progress": False, **options}
@@ -170,7 +170,7 @@ class TestTraining:
             None,
             val_dataset=rotated(60, seed=1, similarity=train.similarity),
             model_output_path=tmp_path / "together",
-            scaling_config=ScalingConfig(num_workers=2),
+            scaling_config=ScalingConfig(num_workers=n_workers),
             **options,
         )
         return alone, together
@@ -242,7 +242,8 @@ class TestTraining:
         with pytest.raises(InvalidVectorsError, match="is not there on the node"):
             handle.open()
         train = replace(rotated(), passages=whole)
-        _, together = self.engines(library, tmp_path, train, adapter="linear", epochs=1)
+        # Without workers Ray Train runs in this process.
+        _, together = self.engines(library, tmp_path, train, 0, adapter="linear", epochs=1)
         with pytest.raises(InvalidVectorsError, match=r"mapped from .* is not there on the node"):
             together.finetune()
 
