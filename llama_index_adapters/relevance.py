@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from llama_index_adapters.errors import InvalidVectorsError
 
 
 @dataclass(frozen=True)
@@ -19,20 +22,41 @@ class Relevance:
     Attributes:
         offsets: ``(n_queries + 1,)`` int64, starting with 0, never decreasing.
         passages: ``(n_judgements,)`` int64 rows of the passage matrix.
+
+    Raises:
+        InvalidVectorsError: when the two are not that.
     """
 
     offsets: NDArray[np.int64]
     passages: NDArray[np.int64]
 
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not describe relevance."""
+        object.__setattr__(self, "offsets", _rows(self.offsets, "offsets"))
+        object.__setattr__(self, "passages", _rows(self.passages, "passages"))
+        offsets, count = self.offsets, len(self.passages)
+        if not len(offsets) or offsets[0] or offsets[-1] != count or (np.diff(offsets) < 0).any():
+            raise InvalidVectorsError(
+                f"offsets do not divide {count} passages among queries; expected numbers from 0 "
+                f"to {count} that never fall, one more than there are queries."
+            )
+
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[int] | NDArray[np.int64]]) -> Relevance:
-        """Build it from one sequence of passage rows per query."""
-        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        flat = np.fromiter(
-            (passage for row in rows for passage in row), dtype=np.int64, count=int(offsets[-1])
-        )
-        return cls(offsets, flat)
+        """Build it from one sequence of passage rows per query.
+
+        Raises:
+            InvalidVectorsError: when that is something else.
+        """
+        try:
+            lengths = [len(row) for row in rows]
+            passages = [passage for row in rows for passage in row]
+        except TypeError as error:
+            raise InvalidVectorsError(
+                f"The relevance is of type {type(rows).__name__} and is not made of lists "
+                f"({error}); expected a list of passage rows for every query."
+            ) from error
+        return cls(np.cumsum([0, *lengths]), np.asarray(passages or np.zeros(0, np.int64)))
 
     def __len__(self) -> int:
         """Return the number of queries."""
@@ -59,3 +83,18 @@ class Relevance:
     def select(self, queries: NDArray[np.int64]) -> Relevance:
         """Return the relevance of some queries, in the order given."""
         return Relevance.from_rows([self[int(query)] for query in queries])
+
+
+def _rows(numbers: Any, name: str) -> NDArray[np.int64]:
+    """Return whole numbers from 0 on as ``(n,)`` int64."""
+    try:
+        array = np.asarray(numbers)
+    except ValueError:
+        array = np.empty(0, object)
+    whole = array.dtype.kind in "iu" or (not array.size and array.dtype.kind == "f")
+    if array.ndim != 1 or not whole or (array.size and array.min() < 0):
+        raise InvalidVectorsError(
+            f"{name} of the relevance has shape {array.shape} and type {array.dtype}; expected "
+            "rows: whole numbers from 0 on."
+        )
+    return array.astype(np.int64, copy=False)

@@ -173,6 +173,10 @@ def require_usable(given: Unlabelled, name: str, embed_model: BaseEmbedding | No
     Raises:
         InvalidOptionError: saying what was given under that name.
     """
+    if not isinstance(given, np.ndarray | Sequence):
+        raise InvalidOptionError(
+            f"{name} is of type {type(given).__name__}; give a list of texts, or vectors."
+        )
     if not len(given):
         raise InvalidOptionError(f"{name} is empty; give at least one text, or vectors.")
     if isinstance(given, str):

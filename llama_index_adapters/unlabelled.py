@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from llama_index_adapters.embedding import AdapterEmbeddingModel
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
+from llama_index_adapters.paths import as_path
 from llama_index_adapters.persistence import (
     AdapterMetadata,
     require_own_directory,
@@ -22,6 +22,7 @@ from llama_index_adapters.training_data import (
     require_usable,
     unlabelled_vectors,
 )
+from llama_index_adapters.vectors.checks import require_directions
 from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
 
 # Without labels nothing can be judged, so the corpus alone is whitened mildly.
@@ -73,7 +74,7 @@ def finetune_without_labels(
     from llama_index_adapters.training.closed_form import whitening
 
     checked_model(embed_model)
-    output = Path(model_output_path)
+    output = as_path(model_output_path, "model_output_path")
     require_own_directory(output)
     if similarity not in SIMILARITIES:
         raise InvalidOptionError(
@@ -84,7 +85,7 @@ def finetune_without_labels(
     if query_power is None:
         query_power = 0.0 if query_log is None else QUERY_POWER
     for name, power in (("passage_power", passage_power), ("query_power", query_power)):
-        if not 0 <= power <= 1:
+        if not isinstance(power, int | float) or not 0 <= power <= 1:
             raise InvalidOptionError(f"{name} is {power!r}; give a number from 0 to 1.")
     if query_power and query_log is None:
         raise InvalidOptionError(
@@ -93,11 +94,16 @@ def finetune_without_labels(
     require_usable(corpus, "corpus", embed_model)
     if query_log is not None:
         require_usable(query_log, "query_log", embed_model)
+    store = None if store is None else as_path(store, "store")
     given = {"target_corpus": corpus} | ({} if query_log is None else {"query_log": query_log})
-    embedded, _, _ = unlabelled_vectors(
-        given, embed_model, None if store is None else Path(store), show_progress=show_progress
-    )
+    embedded, _, _ = unlabelled_vectors(given, embed_model, store, show_progress=show_progress)
     passages, queries = embedded["target_corpus"], embedded.get("query_log")
+    if not passages.any():
+        raise InvalidVectorsError(
+            f"The {len(passages)} vectors of the corpus are all zero. Embed it again."
+        )
+    if queries is not None:
+        require_directions(queries, "query_log")
     if queries is not None and queries.shape[1] != passages.shape[1]:
         raise InvalidVectorsError(
             f"query_log has vectors of {queries.shape[1]} dimensions, the corpus "

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.faulty_openai import FaultyOpenAI
 
 
 @pytest.fixture(scope="module")
@@ -16,3 +20,24 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultyOpenAI]:
+    """An OpenAI-compatible service on loopback that fails as a test plans it."""
+    from tests.faulty_openai import serving
+
+    with serving() as service:
+        yield service
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry at once; only a server's ``retry-after`` is waited for."""
+    import tenacity
+
+    from llama_index_adapters.dataset import generate
+    from llama_index_adapters.vectors import request
+
+    monkeypatch.setattr(request, "RETRY_WAIT", tenacity.wait_none())
+    monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_none())

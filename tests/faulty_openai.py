@@ -18,7 +18,10 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+from llama_index.embeddings.openai import OpenAIEmbedding
+from llama_index.llms.openai import OpenAI
 
+KEY = "sk-planted-0123456789abcdef"
 DIMENSION = 8
 LIMIT = 10_000  # characters; a longer text is rejected
 
@@ -175,6 +178,17 @@ async def _answer(
 ) -> None:
     await send(_start(status, {**dict(headers), "content-length": str(len(body.encode()))}))
     await send({"type": "http.response.body", "body": body.encode()})
+
+
+def model_of(server: FaultyOpenAI, **options: Any) -> OpenAIEmbedding:
+    """Return LlamaIndex's own embedding model, without retries of its own."""
+    options = {"embed_batch_size": 4, "num_workers": 1, "timeout": 0.5, "max_retries": 0} | options
+    return OpenAIEmbedding(api_base=server.url, api_key=KEY, **options)
+
+
+def llm_of(server: FaultyOpenAI) -> OpenAI:
+    """Return LlamaIndex's own language model, without retries of its own."""
+    return OpenAI("gpt-4o-mini", api_base=server.url, api_key=KEY, timeout=0.5, max_retries=0)
 
 
 @contextmanager

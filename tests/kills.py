@@ -162,6 +162,8 @@ class Tally:
         paid_twice: items that were stored when a run began and were paid for again.
         unreadable: states after a kill that could not be read.
         different: finished results that differ from those of a run that was never killed.
+        leftovers: temporary files and directories that were still there when a run had finished.
+        swept: those that a kill had left and the next runs removed.
     """
 
     kills: int = 0
@@ -169,6 +171,8 @@ class Tally:
     paid_twice: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
+    swept: int = 0
 
 
 def campaign(name: str, directory: Path, kills: int, seed: int) -> Tally:
@@ -198,12 +202,14 @@ def campaign(name: str, directory: Path, kills: int, seed: int) -> Tally:
             continue
         if _results(name, state) != whole:
             tally.different.append(str(state))
+        tally.leftovers += left_behind(state)
         tally.runs += 1
         state, until_finished = directory / str(tally.runs), rng.randint(1, 4)
     while _attempt(name, state, 0, None, tally):
         raise AssertionError("an unharmed run was killed")
     if _results(name, state) != whole:
         tally.different.append(str(state))
+    tally.leftovers += left_behind(state)
     tally.runs += 1
     return tally
 
@@ -219,11 +225,17 @@ def _attempt(name: str, state: Path, point: int, delay: float | None, tally: Tal
     if code == 0:
         return False
     tally.kills += 1
+    tally.swept += len(left_behind(state))
     try:
         JOBS[name][1](state)
     except Exception as error:
         tally.unreadable.append(f"{state}: {error!r}")
     return True
+
+
+def left_behind(state: Path) -> list[str]:
+    """Return the temporary neighbours in a state."""
+    return [str(path) for path in state.rglob(".*.tmp")]
 
 
 def _results(name: str, state: Path) -> dict[str, bytes]:

@@ -69,7 +69,8 @@ def _runs(found: dict[str, Any], kind: str) -> int:
 def _kills(found: dict[str, Any]) -> str:
     rows = "\n".join(
         f"| {job} | {row['kills']:,} | {row['finished']:,} | {row['paid_twice']:,} | "
-        f"{row['unreadable']:,} | {row['different']:,} |"
+        f"{row['unreadable']:,} | {row['different']:,} | {row['swept']:,} | "
+        f"{row['left_behind']:,} |"
         for job, row in found["jobs"].items()
     )
     total = sum(row["kills"] for row in found["jobs"].values())
@@ -78,13 +79,14 @@ def _kills(found: dict[str, Any]) -> str:
 {total:,} processes were ended by SIGKILL (seed {found["seed"]}), half of them at the n-th call of a
 function, half after a delay, and the job was started again in what they left.
 
-| job | kills | runs that finished | stored but paid for again | unreadable after a kill | other result than unharmed |
-|---|---|---|---|---|---|
+| job | kills | runs that finished | stored but paid for again | unreadable after a kill | other result than unharmed | temporary files after kills | of them there when a run had finished |
+|---|---|---|---|---|---|---|---|
 {rows}
 
 What was under way is lost with the process: at most one request for each worker. Of training the
 adapter's bytes are compared. The user sees nothing; the same call continues. A kill in the middle
-of saving leaves a hidden directory `.<name>.<random>.tmp` beside the adapter, which may be deleted.
+of saving leaves a hidden `.<name>.<machine>.<random>.tmp` beside the target, which the next save of
+that target removes; on Windows, and on disks that know no locks, it stays and may be deleted.
 """  # noqa: E501
 
 

@@ -28,8 +28,10 @@ def kills(count: int = 200, seed: int = 1, only: str = "") -> None:
             "paid_twice": len(tally.paid_twice),
             "unreadable": len(tally.unreadable),
             "different": len(tally.different),
+            "left_behind": len(tally.leftovers),
+            "swept": tally.swept,
         }
-        print(job, row, tally.unreadable[:3], tally.different[:3], flush=True)
+        print(job, row, tally.unreadable[:3], tally.different[:3], tally.leftovers[:3], flush=True)
         jobs = _figures().get("kills", {}).get("jobs", {})
         _write("kills", {"seed": seed, "jobs": {**jobs, job: row}})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_index_adapters import atomic
+from llama_index_adapters import atomic, temporary
 from llama_index_adapters.atomic import replace_directory, write_text
 from llama_index_adapters.errors import InvalidFileError
 
@@ -176,3 +176,123 @@ def test_a_killed_process_leaves_the_old_directory(tmp_path):
     ended = subprocess.run([sys.executable, "-c", program, str(target)], check=False)
     assert ended.returncode == -signal.SIGKILL
     assert tree(target) == {"old": "old"}
+
+
+# What a killed process leaves
+
+posix = pytest.mark.skipif(os.name != "posix", reason="nothing is locked on Windows")
+
+STOPS = """
+import os, signal, sys
+from pathlib import Path
+from llama_index_adapters import atomic
+target, kind, way = sys.argv[1:]
+def stop():
+    print("writing", flush=True)
+    if way == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.readline()
+if kind == "file":
+    before = atomic.os.fsync
+    atomic.os.fsync = lambda descriptor: (stop(), before(descriptor)) and None
+    atomic.write_text(target, "other")
+else:
+    with atomic.replace_directory(target) as directory:
+        (directory / "half").write_text("other")
+        stop()
+"""
+
+
+def save(target: Path, kind: str) -> None:
+    if kind == "file":
+        write_text(target, "mine")
+    else:
+        with replace_directory(target) as directory:
+            (directory / "whole").write_text("mine")
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+@posix
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_the_next_save_removes_what_a_killed_process_left(tmp_path, kind):
+    command = [sys.executable, "-c", STOPS, str(tmp_path / "target"), kind, "killed"]
+    for _ in range(2):
+        ended = subprocess.run(command, check=False, capture_output=True)
+        assert ended.returncode == -signal.SIGKILL
+    assert len(entries(tmp_path)) == 1  # the second removed what the first had left
+    save(tmp_path / "target", kind)
+    assert entries(tmp_path) == ["target"]
+
+
+@posix
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_a_living_process_writes_stays(tmp_path, kind):
+    target = tmp_path / "target"
+    command = [sys.executable, "-c", STOPS, str(target), kind, "living"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as living:
+        assert living.stdout is not None
+        assert living.stdout.readline() == "writing\n"
+        save(target, kind)
+        left = [name for name in entries(tmp_path) if name.endswith(".tmp")]
+        assert len(left) == 1
+        living.communicate("\n" * 9)
+    assert living.returncode == 0
+    assert entries(tmp_path) == ["target"]
+    assert (target if kind == "file" else target / "half").read_text() == "other"
+
+
+@posix
+def test_only_what_is_known_to_be_left_behind_is_removed(tmp_path):
+    here = temporary.neighbour(tmp_path / "target", "tmp").name.split(".")[2]
+    another = "0" * 8 if here != "0" * 8 else "1" * 8
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    names = {kind: f".target.{here}.0000000{number}.tmp" for number, kind in enumerate("dflp")}
+    (tmp_path / names["d"]).mkdir()
+    (tmp_path / names["d"] / "half").symlink_to(outside)
+    (tmp_path / names["f"]).write_text("half")
+    (tmp_path / names["l"]).symlink_to(outside)
+    os.mkfifo(tmp_path / names["p"])
+    old, recent = (f".target.{another}.0000000{number}.tmp" for number in (1, 2))
+    for name in (old, recent, f".targets.{here}.00000000.tmp", ".target.tmp", "target.tmp"):
+        (tmp_path / name).write_text("of others")
+    os.utime(tmp_path / old, (0, 0))
+    save(tmp_path / "target", "file")
+    assert (outside / "kept").read_text() == "kept"
+    kept = {recent, f".targets.{here}.00000000.tmp", ".target.tmp", "target.tmp", "outside"}
+    assert set(entries(tmp_path)) == {"target", names["l"], names["p"], *kept}
+
+
+@posix
+def test_what_cannot_be_locked_stays(tmp_path, monkeypatch):
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError("no locks on this disk")
+
+    monkeypatch.setattr(temporary.fcntl, "flock", no_locks)
+    left = temporary.neighbour(tmp_path / "target", "tmp")
+    left.write_text("half")
+    save(tmp_path / "target", "file")
+    assert entries(tmp_path) == sorted([left.name, "target"])
+
+
+@posix
+def test_a_place_that_is_taken_for_left_behind_at_once_is_given_up(tmp_path, monkeypatch):
+    """Another process may see a neighbour before its own has locked it."""
+    opened, flock, lost = os.open, temporary.fcntl.flock, []
+
+    def open_late(path, *arguments):
+        if not lost:
+            lost.append(Path(path))
+            temporary.remove_leftovers(tmp_path / "target")
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(temporary.os, "open", open_late)
+    save(tmp_path / "target", "directory")
+    assert not lost[0].exists()
+    assert tree(tmp_path) == {"target/whole": "mine"}
+    assert flock is temporary.fcntl.flock

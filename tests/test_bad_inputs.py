@@ -12,19 +12,73 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+import llama_index_adapters
 from llama_index_adapters import EmbeddingQAFinetuneDataset, Relevance
 from llama_index_adapters.adapters.linear import LinearAdapter
+from llama_index_adapters.cli.app import app
+from llama_index_adapters.errors import InvalidFileError, InvalidOptionError
 from llama_index_adapters.persistence import load_saved, save_adapter
 from llama_index_adapters.ranking import metrics_at_k, top_k
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.bad_inputs import BadInput, table
+from tests.bad_inputs.rows import holds
 from tests.fakes import CountingEmbedding
 
 FEW = hypothesis.settings(max_examples=25, deadline=None, derandomize=True, database=None)
 
 
-@pytest.mark.parametrize("row", list(table()), ids=lambda row: f"{row.entry}: {row.wrong}")
+TABLE = list(table())
+# Public names that take nothing of their own: the root of the errors, and an interface.
+WITHOUT_ROWS = {"AdaptersError", "BaseEmbeddingFinetuneEngine"}
+
+
+def entries(prefix: str = "") -> set[str]:
+    names = (row.entry for row in TABLE if row.entry.startswith(prefix))
+    return {name.removeprefix(prefix).strip() for name in names}
+
+
+def test_every_public_name_has_rows() -> None:
+    tried = {entry.partition(".")[0].partition(":")[0] for entry in entries()}
+    assert set(llama_index_adapters.__all__) >= WITHOUT_ROWS
+    for name in llama_index_adapters.__all__:
+        public = getattr(llama_index_adapters, name)
+        # LlamaIndex's older names are the same objects.
+        assert name in WITHOUT_ROWS or public.__name__ in tried, name
+
+
+def test_every_command_has_rows() -> None:
+    commands = {command.callback.__name__ for command in app.registered_commands}
+    assert commands <= entries("llama-index-adapters")
+    assert len(commands) == 4
+
+
+def test_a_row_that_does_not_hold_is_found() -> None:
+    def leaves_a_file(directory: Path) -> None:
+        (directory / "half").write_text("x")
+        raise InvalidFileError("text")
+
+    def changes_a_file(directory: Path) -> None:
+        (directory / "there").write_text("x")
+        raise InvalidFileError("text")
+
+    def raises(directory: Path) -> None:
+        raise InvalidFileError("text")
+
+    for call, error, text, message in (
+        (leaves_a_file, InvalidFileError, "text", "half"),
+        (changes_a_file, InvalidFileError, "text", "there"),
+        (raises, InvalidOptionError, "text", "InvalidFileError"),
+        (raises, InvalidFileError, "other", "text"),
+        (lambda directory: None, InvalidFileError, "text", "takes it"),
+    ):
+        row = BadInput("entry", "it", call, error, text, holds("there", "mine"))
+        with pytest.raises(AssertionError, match=message):
+            row.check()
+    BadInput("entry", "it", raises, InvalidFileError, "text", holds("there", "mine")).check()
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.entry}: {row.wrong}")
 def test_a_wrong_input_has_its_error_and_leaves_nothing(row: BadInput) -> None:
     row.check()
 

@@ -23,8 +23,12 @@ from llama_index_adapters.adapters.registry import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.dataset.questions import DEFAULT_QA_GENERATE_PROMPT_TMPL
 from llama_index_adapters.persistence.config import AdapterConfig
-from llama_index_adapters.training import closed_form, remember, search
-from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training import candidates, closed_form, fit, holdout, remember, search
+from llama_index_adapters.training.options import (
+    DRAWN_NEGATIVES,
+    WHOLE_CORPUS_UP_TO,
+    TrainingOptions,
+)
 from tests.documents import (
     DOCUMENTS,
     ROOT,
@@ -94,9 +98,12 @@ class TestHowItWorks:
         [
             f"one-sided at {search._CERTAINTY:.1%} by",
             f"within {search._SIMPLER_WITHIN:g} standard errors",
+            f"one-sided at {fit._CERTAINTY:.0%}; else",
+            f"Up to {WHOLE_CORPUS_UP_TO:,} passages",
+            f"draws {DRAWN_NEGATIVES:,}",
             f"{search._FOLDS}-fold cross-validation",
-            f"validation set of {search._ENOUGH_VALIDATION} queries or more",
-            f"at most {search._MOST_JUDGED:,} queries",
+            f"validation set of {holdout.ENOUGH_JUDGED} queries or more",
+            f"at most {holdout.MOST_JUDGED:,} queries",
             f"more than {search._LEAN_ABOVE:.0e}".replace("e+", "e"),
             f"with {search._SEEDS} seeds",
             f"by {closed_form.SHRINKAGE:g}.",
@@ -110,8 +117,8 @@ class TestHowItWorks:
         assert stated in HOW
 
     def test_whitening_powers(self):
-        alone = [f"{power:g}" for power in search._PASSAGE_POWERS]
-        both = set(search._BOTH_POWERS)
+        alone = [f"{power:g}" for power in candidates.PASSAGE_POWERS]
+        both = set(candidates.BOTH_POWERS)
         assert len(both) == 1
         stated = f"`b` of {', '.join(alone[:-1])} and {alone[-1]} with `a` of 0, and {both.pop():g}"
         assert stated in HOW
@@ -122,11 +129,13 @@ class TestHowItWorks:
         assert f"both are {unlabelled.QUERY_POWER:g}" in HOW
 
     def test_pulls_and_rates(self):
-        pulls = [f"{pull:g}" for pull in search._PULLS]
+        pulls = [f"{pull:g}" for pull in candidates.PULLS]
         assert f"pulls of {', '.join(pulls[:-1])} and {pulls[-1]}" in HOW
-        first = [search._RATES[position] for position in search._FIRST_RATES]
+        first = search._RATES[search._FIRST_RATE : search._FIRST_RATE + 2]
         assert f"{first[0]:g} and {first[1]:g}" in HOW
         assert f"between {search._RATES[0]:.5f} and {search._RATES[-1]:g}" in HOW
+        assert search._SCALES[search._FIRST_SCALE] == TrainingOptions.scale
+        assert f"between {search._SCALES[0]:g} and {search._SCALES[-1]:g}" in HOW
 
     def test_the_config_has_the_entries_that_are_named(self):
         row = table_below("docs/how-it-works.md", "On disk")["config.json"][0]

@@ -10,60 +10,37 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tenacity
 from llama_index.core.schema import TextNode
 from llama_index.embeddings.openai import OpenAIEmbedding
 from llama_index.llms.openai import OpenAI
 
 from llama_index_adapters import agenerate_qa_embedding_pairs, generate_qa_embedding_pairs
-from llama_index_adapters.dataset import generate
 from llama_index_adapters.errors import EmbeddingError, GenerationError
 from llama_index_adapters.vectors import request
 from llama_index_adapters.vectors.embed import embed_dataset, embed_texts
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.faulty_openai import (
     BROKEN,
+    KEY,
     LIMIT,
     STATUSES,
     TRANSIENT,
     FaultyOpenAI,
-    serving,
+    llm_of,
+    model_of,
     vector_of,
 )
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_waits")]
 
-KEY = "sk-planted-0123456789abcdef"
 TEXTS = [f"the planted marker text number {number}" for number in range(12)]
 CHAT = ("429", "429 retry-after", "500", "503", *BROKEN, "none")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultyOpenAI]:
-    with serving() as service:
-        yield service
-
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only ``retry-after`` is waited for."""
-    monkeypatch.setattr(request, "RETRY_WAIT", tenacity.wait_none())
-    monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_none())
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[EmbeddingStore]:
     with EmbeddingStore(tmp_path / "store.sqlite3") as opened:
         yield opened
-
-
-def model_of(server: FaultyOpenAI, **options: Any) -> OpenAIEmbedding:
-    options = {"embed_batch_size": 4, "num_workers": 1, "timeout": 0.5, "max_retries": 0} | options
-    return OpenAIEmbedding(api_base=server.url, api_key=KEY, **options)
-
-
-def llm_of(server: FaultyOpenAI) -> OpenAI:
-    return OpenAI("gpt-4o-mini", api_base=server.url, api_key=KEY, timeout=0.5, max_retries=0)
 
 
 def embed(model: OpenAIEmbedding, store: EmbeddingStore, texts: list[str] = TEXTS) -> Any:

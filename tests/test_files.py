@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import logging
+import traceback
 
 import pytest
 from llama_index.core import SimpleDirectoryReader
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import MetadataMode
 
+from llama_index_adapters.dataset import files
 from llama_index_adapters.dataset.files import nodes_from_files
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, MissingFileError
 
@@ -92,3 +94,22 @@ def test_a_chunk_size_that_is_too_small_is_refused(folder, chunk_size):
 
 def test_chunks_may_be_smaller_than_llamaindex_s_overlap(folder):
     assert len(nodes_from_files([folder], chunk_size=100)) > 20
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ValueError("the private text"), "ValueError"),
+        (ImportError("run: pip install x"), "run: pi"),
+    ],
+)
+def test_what_a_parser_says_of_a_file_is_shown_only_when_it_cannot_quote_it(
+    folder, monkeypatch, error, shown
+):
+    def fail(reader):
+        raise error
+
+    monkeypatch.setattr(files.SimpleDirectoryReader, "load_data", fail)
+    with pytest.raises(InvalidFileError, match=rf"cannot be read \({shown}") as caught:
+        nodes_from_files([folder])
+    assert "private" not in "".join(traceback.format_exception(caught.value))

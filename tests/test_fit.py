@@ -91,6 +91,18 @@ class TestNoGain:
         # What was tried is still told.
         assert len(fitted.history) == 1 + OPTIONS.patience
 
+    def test_a_lucky_epoch_is_no_gain(self):
+        """On noise some epoch of many is above the base on 20 held-out queries by chance."""
+        above, kept = 0, 0
+        for seed in range(30):
+            data = noise(seed, n_queries=100, n_passages=120)
+            fitted = fit(LinearAdapter(DIM), data, None, dataclasses.replace(OPTIONS, seed=seed))
+            best = max(record.validation for record in fitted.history)
+            above += best > fitted.history[0].validation
+            kept += not isinstance(fitted.adapter, IdentityAdapter)
+        assert above > 15
+        assert kept < 9
+
     def test_training_did_something(self):
         """Without this, the tests above would pass for a loop that does nothing."""
         adapter = LinearAdapter(DIM)
@@ -107,11 +119,12 @@ class TestNoGain:
 
 class TestCarving:
     def test_a_fifth_is_held_out(self):
-        train, validation = carve_validation(rotated(100), seed=0)
-        assert (len(train.queries), len(validation.queries)) == (80, 20)
+        fold = carve_validation(rotated(100), seed=0)
+        assert (len(fold.train.queries), len(fold.validation.queries)) == (80, 20)
         # One query a passage: the passages go with their queries, and stay candidates.
-        assert (len(train.passages), len(validation.passages)) == (80, 100)
-        assert set(train.query_ids).isdisjoint(validation.query_ids)
+        relevant = fold.validation.relevance.passages
+        assert sorted(fold.unseen) == sorted(relevant)
+        assert set(fold.train.query_ids).isdisjoint(fold.validation.query_ids)
 
     def test_by_query_where_passages_are_asked_about_again(self):
         data = rotated(100)
@@ -120,14 +133,14 @@ class TestCarving:
             data.passages,
             Relevance.from_rows([[row] for row in [*range(100), *range(100)]]),
         )
-        train, validation = carve_validation(again, seed=0)
-        assert (len(train.queries), len(validation.queries)) == (160, 40)
-        assert len(train.passages) == len(validation.passages) == 100
+        fold = carve_validation(again, seed=0)
+        assert (len(fold.train.queries), len(fold.validation.queries)) == (160, 40)
+        assert not fold.unseen.size
 
     def test_never_more_than_is_needed(self, monkeypatch):
-        monkeypatch.setattr("llama_index_adapters.training.fit._MOST_VALIDATION_QUERIES", 10)
-        train, validation = carve_validation(rotated(100), seed=0)
-        assert (len(train.queries), len(validation.queries)) == (90, 10)
+        monkeypatch.setattr("llama_index_adapters.training.holdout.MOST_JUDGED", 10)
+        fold = carve_validation(rotated(100), seed=0)
+        assert (len(fold.train.queries), len(fold.validation.queries)) == (90, 10)
 
     def test_a_large_piece_that_cannot_be_parted_is_learned_from(self):
         """Half of the queries share a passage; the rest ask about one passage each."""
@@ -137,12 +150,12 @@ class TestCarving:
             rng.normal(size=(40, 4)), rng.normal(size=(30, 4)), Relevance.from_rows(relevance)
         )
         for seed in range(60):
-            train, validation = carve_validation(data, seed=seed)
-            assert 3 <= len(validation.queries) <= 13
-            assert len(train.queries) + len(validation.queries) == 40
+            fold = carve_validation(data, seed=seed)
+            assert 3 <= len(fold.validation.queries) <= 13
+            assert len(fold.train.queries) + len(fold.validation.queries) == 40
 
     def test_the_seed_decides_which(self):
-        ids = [carve_validation(rotated(100), seed=seed)[1].query_ids for seed in (1, 1, 2)]
+        ids = [carve_validation(rotated(100), seed=seed).validation.query_ids for seed in (1, 1, 2)]
         assert ids[0] == ids[1] != ids[2]
 
     def test_fit_carves_when_there_is_no_validation(self):
@@ -153,8 +166,8 @@ class TestCarving:
 
     def test_two_queries_are_enough(self):
         data = rotated(2)
-        train, validation = carve_validation(data, seed=0)
-        assert (len(train.queries), len(validation.queries)) == (1, 1)
+        fold = carve_validation(data, seed=0)
+        assert (len(fold.train.queries), len(fold.validation.queries)) == (1, 1)
         assert len(fit(LinearAdapter(DIM), data, None, OPTIONS).adapted["ndcg@10"]) == 1
 
 

@@ -19,7 +19,20 @@ ROOT = Path(llama_index_adapters.__file__).parent
 
 # From the ground up; whatever lies in a folder belongs to the folder's floor.
 FLOORS = (
-    {"", "errors", "relevance", "cache", "atomic", "ranking", "service_errors", "transforms"},
+    {
+        *(
+            "",
+            "errors",
+            "paths",
+            "seeds",
+            "text_files",
+            "relevance",
+            "cache",
+            "atomic",
+            "temporary",
+        ),
+        *("ranking", "service_errors", "transforms", "watching"),
+    },
     {"adapters", "dataset"},
     {"vectors"},
     {"training", "evaluation"},

@@ -19,6 +19,7 @@ from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from llama_index_adapters import EmbeddingAdapterFinetuneEngine, read_index
 from llama_index_adapters.errors import InvalidDatasetError, ModelMismatchError
 from llama_index_adapters.ranking import top_k, unit_rows
+from llama_index_adapters.training.mining import mine
 from tests import index_stores
 from tests.fakes import CountingEmbedding
 
@@ -142,6 +143,20 @@ def test_training_embeds_three_passages_and_changes_nothing(store, tmp_path):
     assert store.kind.content(store.vector_store) == before
     adapted = index.as_retriever(embed_model=engine.get_finetuned_model())
     assert adapted.retrieve("query")
+
+
+def test_mining_can_ask_the_store(store, tmp_path):
+    """The rows that the store finds are the rows that ranking every vector finds."""
+    model, nodes = CountingEmbedding(), make_nodes()
+    corpus = read(index_of(store, nodes, model))
+    labels = {f"query {node.node_id}": [node.node_id] for node in nodes}
+    options = {"store": tmp_path / "store.sqlite", "show_progress": False}
+    ranking = corpus.dataset(labels, **options)
+    asking = corpus.dataset(labels, search_store=True, **options)
+    assert ranking.search is None
+    none = np.zeros(0, np.int64)
+    found, expected = (mine(data.queries, data, 5, none) for data in (asking, ranking))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_another_model_is_refused(store):

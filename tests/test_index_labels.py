@@ -74,8 +74,8 @@ class TestFeedback:
             ("[1]", "line 1 is not a JSON object"),
             ('{"query": "q", "clicked": 1}', "line 1 has no 'node_id' .it has query, clicked"),
             ('{"query": "q", "node_id": "a"}', "line 1 has no 'feedback'"),
-            ('{"query": "", "node_id": "a", "clicked": 1}', "the query is ''"),
-            ('{"query": "q", "node_id": 3, "clicked": 1}', "the node id 3"),
+            ('{"query": "", "node_id": "a", "clicked": 1}', "the query is an empty text"),
+            ('{"query": "q", "node_id": 3, "clicked": 1}', "the node id of type int"),
         ],
     )
     def test_a_wrong_line_is_named(self, tmp_path, line, message):

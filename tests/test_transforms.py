@@ -244,7 +244,8 @@ class TestAdapt:
         transform = transform_of(trained)
         many = adapt(transform, queries, unit_input=unit_input)
         for query, expected in zip(queries, many, strict=True):
-            found = adapt_vector(transform, query, unit_input=unit_input)
+            length = float(np.linalg.norm(query))
+            found = adapt_vector(transform, query, length, unit_input=unit_input)
             assert found.dtype == np.float32
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -252,13 +253,14 @@ class TestAdapt:
         transform = LinearTransform(np.eye(3, dtype=np.float32), np.ones(3, np.float32))
         zeros = np.zeros((2, 3), np.float32)
         np.testing.assert_array_equal(adapt(transform, zeros), zeros)
-        np.testing.assert_array_equal(adapt_vector(transform, zeros[0]), zeros[0])
+        np.testing.assert_array_equal(adapt_vector(transform, zeros[0], 0.0), zeros[0])
 
     def test_a_query_mapped_to_zero_gives_zero(self):
         transform = LinearTransform(np.zeros((3, 3), np.float32))
         queries = np.full((1, 3), 1e6, np.float32)
         np.testing.assert_array_equal(adapt(transform, queries), 0 * queries)
-        np.testing.assert_array_equal(adapt_vector(transform, queries[0]), np.zeros(3))
+        adapted = adapt_vector(transform, queries[0], 1e6 * 3**0.5)
+        np.testing.assert_array_equal(adapted, np.zeros(3))
 
 
 class TestArrays:

@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from llama_index_adapters.adapters.registry import CUSTOM, KINDS, kind_of
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
-from llama_index_adapters.transforms import Transform
+from llama_index_adapters.transforms import MAX_DIMENSION, Transform
 
 
 class BaseAdapter(nn.Module, ABC):
@@ -130,12 +130,15 @@ class ModuleTransform:
         self.query_dim, self.passage_dim = query_dim, passage_dim
 
     def __call__(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the module without gradients.
+        """Run the module without gradients, on ``(n, query_dim)`` or on one vector.
 
         Raises:
             InvalidAdapterError: when the module fails, or returns anything but one vector of
                 ``passage_dim`` for each query.
         """
+        if queries.ndim == 1:
+            one: NDArray[np.float32] = self(queries[None])[0]
+            return one
         name = type(self._adapter).__name__
         vectors = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
         try:
@@ -165,3 +168,16 @@ def transform_of(
     if kind == CUSTOM:
         return ModuleTransform(adapter, query_dim, passage_dim)
     return KINDS[kind].transform(adapter.get_config_dict(), adapter.arrays())
+
+
+def require_dimensions(**dimensions: int) -> None:
+    """Refuse sizes of layers that no layer can have.
+
+    Raises:
+        InvalidOptionError: for one that is no whole number from 1 to 65,536.
+    """
+    for name, value in dimensions.items():
+        if type(value) is not int or not 1 <= value <= MAX_DIMENSION:
+            raise InvalidOptionError(
+                f"{name} is {value!r}; give a whole number from 1 to {MAX_DIMENSION:,}."
+            )

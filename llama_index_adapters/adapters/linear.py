@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llama_index_adapters.adapters.base import BaseAdapter
+from llama_index_adapters.adapters.base import BaseAdapter, require_dimensions
 from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.seeds import require_seed
 
 
 class LinearAdapter(BaseAdapter):
@@ -26,8 +27,8 @@ class LinearAdapter(BaseAdapter):
         seed: seed of the low-rank form's random start.
 
     Raises:
-        InvalidOptionError: for a rank that is not between 1 and the dimension, or a low-rank
-            form that is not square.
+        InvalidOptionError: for dimensions that are not from 1 to 65,536, a rank that is not
+            between 1 and the dimension, or a low-rank form that is not square.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class LinearAdapter(BaseAdapter):
         super().__init__()
         self.in_features = in_features
         self.out_features = in_features if out_features is None else out_features
+        require_dimensions(in_features=self.in_features, out_features=self.out_features)
+        require_seed(seed)
         self.bias = bias
         self.rank = rank
         if rank is None:
@@ -49,9 +52,10 @@ class LinearAdapter(BaseAdapter):
             nn.init.eye_(self.linear.weight)
             last = self.linear
         else:
-            if self.in_features != self.out_features or not 1 <= rank <= in_features:
+            square = self.in_features == self.out_features
+            if not square or type(rank) is not int or not 1 <= rank <= in_features:
                 raise InvalidOptionError(
-                    f"rank={rank} with {in_features} to {self.out_features} dimensions; a "
+                    f"rank={rank!r} with {in_features} to {self.out_features} dimensions; a "
                     f"low-rank adapter is square, with a rank from 1 to {in_features}."
                 )
             self.down = nn.Linear(in_features, rank, bias=False)
@@ -90,6 +94,7 @@ class IdentityAdapter(BaseAdapter):
 
     def __init__(self, in_features: int) -> None:
         super().__init__()
+        require_dimensions(in_features=in_features)
         self.in_features = in_features
 
     def forward(self, embed: Tensor) -> Tensor:

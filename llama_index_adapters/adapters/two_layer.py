@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llama_index_adapters.adapters.base import BaseAdapter
+from llama_index_adapters.adapters.base import BaseAdapter, require_dimensions
+from llama_index_adapters.seeds import require_seed
 from llama_index_adapters.transforms import require_activation
 
 # The torch twins of ``transforms.ACTIVATIONS``.
@@ -35,6 +36,7 @@ class TwoLayerAdapter(BaseAdapter):
         seed: seed of the first layer's random start.
 
     Raises:
+        InvalidOptionError: for dimensions that are not from 1 to 65,536.
         InvalidAdapterError: for an unknown activation.
     """
 
@@ -52,6 +54,12 @@ class TwoLayerAdapter(BaseAdapter):
         self.in_features = in_features
         self.hidden_features = in_features if hidden_features is None else hidden_features
         self.out_features = in_features if out_features is None else out_features
+        require_dimensions(
+            in_features=self.in_features,
+            hidden_features=self.hidden_features,
+            out_features=self.out_features,
+        )
+        require_seed(seed)
         self.bias = bias
         self.activation = require_activation(activation)
         self.linear1 = nn.Linear(self.in_features, self.hidden_features, bias=bias)
@@ -100,6 +108,7 @@ class TwoLayerNN(BaseAdapter):
         seed: seed of the random start.
 
     Raises:
+        InvalidOptionError: for dimensions that are not from 1 to 65,536.
         InvalidAdapterError: for an unknown activation.
     """
 
@@ -118,6 +127,12 @@ class TwoLayerNN(BaseAdapter):
         self.in_features = in_features
         self.hidden_features = hidden_features
         self.out_features = out_features
+        require_dimensions(
+            in_features=self.in_features,
+            hidden_features=self.hidden_features,
+            out_features=self.out_features,
+        )
+        require_seed(seed)
         self.bias = bias
         self.activation_fn_str = require_activation(activation_fn_str)
         self.linear1 = nn.Linear(in_features, hidden_features)

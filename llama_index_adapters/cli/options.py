@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from llama_index_adapters.errors import InvalidFileError, closest_name
+from llama_index_adapters.errors import InvalidFileError, UnwritableFileError, closest_name
 from llama_index_adapters.ranking import SIMILARITIES
 
 
@@ -25,17 +26,40 @@ def one_of(values: Sequence[str]) -> Callable[[str], str]:
     return check
 
 
+# What cannot be written is refused before anything is paid for.
+
+
 def _file_to_write(path: Path | None) -> Path | None:
-    """Refuse a folder before anything is paid for."""
-    if path is not None and path.is_dir():
-        raise InvalidFileError(f"{path} is a folder; expected the name of a file to write.")
+    if path is not None:
+        if path.is_dir():
+            raise InvalidFileError(f"{path} is a folder; expected the name of a file to write.")
+        _require_place(path)
     return path
+
+
+def _directory_to_write(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise InvalidFileError(f"{path} is a file; expected a directory, or nothing, to write to.")
+    _require_place(path)
+    return path
+
+
+def _require_place(path: Path) -> None:
+    """Refuse a path whose folder is a file or cannot be written."""
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise InvalidFileError(f"{folder} is a file, so {path} cannot be written.")
+    if not os.access(folder, os.W_OK):
+        raise UnwritableFileError(f"{path} cannot be written: {folder} is not yours to write to.")
 
 
 StoreOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
+        callback=_file_to_write,
         help="Where vectors are kept, so that a text is embedded once.",
         show_default="in the user's cache directory",
     ),
@@ -68,7 +92,14 @@ QuestionSetOutput = Annotated[
     ),
 ]
 DirectoryOutput = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="Directory to write to.")
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        callback=_directory_to_write,
+        help="Directory to write to.",
+    ),
 ]
 SeedOption = Annotated[
     int, typer.Option(metavar="N", min=0, help="The same seed gives the same result.")

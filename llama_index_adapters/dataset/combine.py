@@ -6,6 +6,7 @@ import numpy as np
 
 from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset, as_dataset
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.seeds import seeded_generator
 
 
 def merge_datasets(*datasets: object) -> EmbeddingQAFinetuneDataset:
@@ -46,13 +47,13 @@ def sample_queries(dataset: object, n: int, *, seed: int = 0) -> EmbeddingQAFine
         seed: the same seed and order of queries give the same sample.
 
     Raises:
-        InvalidOptionError: when ``n`` is not a whole number from 1 on.
+        InvalidOptionError: when ``n`` is not a whole number from 1 on, or ``seed`` is none.
     """
     if type(n) is not int or n < 1:
         raise InvalidOptionError(f"n is {n!r}; give a whole number of queries from 1 on.")
     whole = as_dataset(dataset)
     ids = list(whole.queries)
-    order = np.random.default_rng(seed).permutation(len(ids))
+    order = seeded_generator(seed).permutation(len(ids))
     chosen = [ids[row] for row in np.sort(order[:n])]
     return EmbeddingQAFinetuneDataset(
         queries={query_id: whole.queries[query_id] for query_id in chosen},

@@ -125,7 +125,11 @@ def _documents(path: Path) -> list[Document]:
         documents = reader.load_data()
     except Exception as error:
         reason = error.__cause__ or error
-        raise InvalidFileError(f"{path} cannot be read ({reason}).") from error
+        # What a parser says of a file may quote it.
+        shown = reason if isinstance(reason, ImportError | OSError) else None
+        raise InvalidFileError(
+            f"{path} cannot be read ({shown or type(reason).__name__})."
+        ) from shown
     return [document for document in documents if document.text.strip()]
 
 

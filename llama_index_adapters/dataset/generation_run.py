@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,7 +21,11 @@ from tqdm.auto import tqdm
 
 from llama_index_adapters.cache import cache_directory
 from llama_index_adapters.dataset.journal import Entry, Journal, text_digest
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset, read_mappings
+from llama_index_adapters.dataset.qa_dataset import (
+    EmbeddingQAFinetuneDataset,
+    QuestionMappings,
+    read_mappings,
+)
 from llama_index_adapters.dataset.questions import (
     check_template,
     parse_questions,
@@ -34,6 +38,7 @@ from llama_index_adapters.errors import (
     InvalidOptionError,
     closest_name,
 )
+from llama_index_adapters.paths import as_path
 from llama_index_adapters.service_errors import REJECTED, described, may_be_shown, status_of
 
 logger = logging.getLogger(__name__)
@@ -108,6 +113,10 @@ class GenerationRun:
             nodes, template, num_questions, metadata_mode, prompt_metadata_mode
         )
         self.llm = Settings.llm if llm is None else llm
+        if not isinstance(self.llm, LLM):
+            raise InvalidOptionError(
+                f"llm is of type {type(self.llm).__name__}; give a language model of LlamaIndex."
+            )
         self.retry_limit = retry_limit
         self.num_workers = num_workers
         self._num_questions = num_questions
@@ -115,7 +124,7 @@ class GenerationRun:
         self._save_every = save_every
         self._verbose = verbose
         self._made_with = _digest([template, num_questions, _identity(self.llm)])
-        self._output_path = None if output_path is None else Path(output_path)
+        self._output_path = None if output_path is None else as_path(output_path, "output_path")
         self._lock = threading.Lock()
         self._answered = self._kept = self._short = self._failed = 0
         self._last_error: Exception | None = None
@@ -129,8 +138,10 @@ class GenerationRun:
             InvalidFileError: when there is something else at ``output_path``.
             GenerationError: when the block was ended by :meth:`give_up`.
         """
+        found = self._found_output()
         with Journal(self._journal_path()) as self._journal:
-            self._adopt_output()
+            if found is not None:
+                self._adopt(found)
             pending = [
                 passage for passage in self._passages if passage.prompt and not self._entry(passage)
             ]
@@ -234,18 +245,20 @@ class GenerationRun:
         )
         return cache_directory() / "questions" / f"{_digest([self._made_with, parts])}.jsonl"
 
-    def _adopt_output(self) -> None:
-        """Put into the journal what a set at ``output_path`` has: it is going to be replaced."""
+    def _found_output(self) -> QuestionMappings | None:
         path = self._output_path
         if path is None or not path.exists():
-            return
+            return None
         try:
-            found = read_mappings(path)
+            return read_mappings(path)
         except InvalidFileError as error:
             raise InvalidFileError(
                 f"{error} Questions cannot be added to it: give another output_path, "
                 "or move the file away."
             ) from error
+
+    def _adopt(self, found: QuestionMappings) -> None:
+        """Put into the journal what the set at ``output_path`` has: it is going to be replaced."""
         questions: dict[str, dict[str, str]] = {}
         for query_id, text in found.queries.items():
             for node_id in found.relevant_docs.get(query_id, ()) if text.strip() else ():
@@ -304,6 +317,10 @@ def _passages(
     corpus_mode: MetadataMode,
     prompt_mode: MetadataMode,
 ) -> list[Passage]:
+    if not isinstance(nodes, Iterable) or isinstance(nodes, BaseNode):
+        raise InvalidDatasetError(
+            f"nodes is of type {type(nodes).__name__}; expected a list of LlamaIndex nodes."
+        )
     passages: dict[str, Passage] = {}
     without_text = 0
     for row, node in enumerate(nodes):

@@ -16,7 +16,8 @@ from llama_index.core.bridge.pydantic import (
 )
 
 from llama_index_adapters.atomic import write_text
-from llama_index_adapters.errors import InvalidDatasetError, InvalidFileError, MissingFileError
+from llama_index_adapters.errors import InvalidDatasetError, InvalidFileError
+from llama_index_adapters.text_files import parse_json, read_text
 
 _EXPECTED = (
     "expected queries {query id: text}, corpus {passage id: text} and "
@@ -89,7 +90,7 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            raise _dataset_error(error) from error
+            raise _dataset_error(error) from None
 
     @classmethod
     def model_validate(cls: type[_Self], obj: Any, **options: Any) -> _Self:
@@ -97,7 +98,7 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            raise _dataset_error(error) from error
+            raise _dataset_error(error) from None
 
     @classmethod
     def model_validate_json(
@@ -107,7 +108,7 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
         try:
             return super().model_validate_json(json_data, **options)
         except ValidationError as error:
-            raise _dataset_error(error) from error
+            raise _dataset_error(error) from None
 
     @model_validator(mode="after")
     def _fit_together(self: _Self) -> _Self:
@@ -154,26 +155,14 @@ def read_mappings(path: Path | str) -> QuestionMappings:
         InvalidFileError: for a directory, or a file that is not UTF-8, not JSON, or has
             another shape.
     """
-    if Path(path).is_dir():
-        raise InvalidFileError(
-            f"{path} is a directory; expected one JSON file with a question set."
-        )
-    try:
-        content = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise MissingFileError(f"There is no file {path}; {_EXPECTED} in a JSON file.") from error
-    except UnicodeDecodeError as error:
-        raise InvalidFileError(f"{path} is not UTF-8 text ({error}); {_EXPECTED}.") from error
-    except OSError as error:
-        raise InvalidFileError(f"{path} cannot be read ({error}); {_EXPECTED}.") from error
-    except (ValueError, RecursionError) as error:  # a number of too many digits among them
-        raise InvalidFileError(f"{path} is not JSON ({error}); {_EXPECTED}.") from error
+    expected = f"{_EXPECTED} in one JSON file"
+    content = parse_json(read_text(path, expected), str(path), expected)
     if not isinstance(content, dict):
         raise InvalidFileError(f"{path} holds a JSON {type(content).__name__}; {_EXPECTED}.")
     try:
         return QuestionMappings(**content)
     except ValidationError as error:
-        raise InvalidFileError(f"{path}: {_shape_problems(error)}") from error
+        raise InvalidFileError(f"{path}: {_shape_problems(error)}") from None  # it has the texts
 
 
 def as_dataset(data: object) -> EmbeddingQAFinetuneDataset:
@@ -295,6 +284,7 @@ def _shape_problems(error: ValidationError) -> str:
 
 
 def _dataset_error(error: ValidationError) -> InvalidDatasetError:
+    """Return our error for pydantic's, which must not be its cause: that one shows the texts."""
     for problem in error.errors(include_url=False):
         cause = problem.get("ctx", {}).get("error")
         if isinstance(cause, InvalidDatasetError):

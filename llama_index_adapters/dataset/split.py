@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
+from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset, as_dataset
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.seeds import seeded_generator
 
 Fractions = Sequence[float]
 _Rows = NDArray[np.int64]
 
 
 def split_by_query(
-    dataset: EmbeddingQAFinetuneDataset,
+    dataset: object,
     fractions: Fractions = (0.8, 0.1, 0.1),
     *,
     seed: int = 0,
@@ -28,7 +29,7 @@ def split_by_query(
     This measures new questions about known passages. Queries of the same text stay together.
 
     Args:
-        dataset: what to divide.
+        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``.
         fractions: the share of the queries for each side; positive, with the sum 1.
         seed: the same seed and order of queries give the same split.
 
@@ -36,20 +37,19 @@ def split_by_query(
         One dataset for each fraction, queries in their original order.
 
     Raises:
-        InvalidOptionError: for fractions that are not that.
+        InvalidOptionError: for fractions that are not that, or a seed that is none.
         InvalidDatasetError: when there are fewer distinct queries than sides.
     """
-    sides = _assign(
-        _text_numbers(dataset), _checked(fractions), np.random.default_rng(seed), "distinct queries"
-    )
-    everything = list(dataset.corpus)
+    shares, whole = _checked(fractions), as_dataset(dataset)
+    sides = _assign(_text_numbers(whole), shares, seeded_generator(seed), "distinct queries")
+    everything = list(whole.corpus)
     return tuple(
-        _side(dataset, np.flatnonzero(sides == side), everything) for side in range(len(fractions))
+        _side(whole, np.flatnonzero(sides == side), everything) for side in range(len(shares))
     )
 
 
 def split_by_passage(
-    dataset: EmbeddingQAFinetuneDataset,
+    dataset: object,
     fractions: Fractions = (0.8, 0.1, 0.1),
     *,
     seed: int = 0,
@@ -62,7 +62,7 @@ def split_by_passage(
     too.
 
     Args:
-        dataset: what to divide.
+        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``.
         fractions: the share of the queries for each side; positive, with the sum 1.
         seed: the same seed and order of queries and passages give the same split.
 
@@ -70,18 +70,18 @@ def split_by_passage(
         One dataset for each fraction, with its own part of the corpus, in the original order.
 
     Raises:
-        InvalidOptionError: for fractions that are not that.
+        InvalidOptionError: for fractions that are not that, or a seed that is none.
         InvalidDatasetError: when there are fewer groups of connected queries than sides.
     """
-    shares = _checked(fractions)
-    rng = np.random.default_rng(seed)
-    passage_rows = {passage: row for row, passage in enumerate(dataset.corpus)}
-    texts = _text_numbers(dataset)
+    shares, whole = _checked(fractions), as_dataset(dataset)
+    rng = seeded_generator(seed)
+    passage_rows = {passage: row for row, passage in enumerate(whole.corpus)}
+    texts = _text_numbers(whole)
     edges = np.array(
         [
             (text, passage_rows[passage])
-            for text, query_id in zip(texts, dataset.queries, strict=True)
-            for passage in dataset.relevant_docs[query_id]
+            for text, query_id in zip(texts, whole.queries, strict=True)
+            for passage in whole.relevant_docs[query_id]
         ],
         dtype=np.int64,
     )
@@ -107,7 +107,7 @@ def split_by_passage(
     ids = list(passage_rows)
     return tuple(
         _side(
-            dataset,
+            whole,
             np.flatnonzero(query_sides == side),
             [ids[row] for row in np.flatnonzero(passage_sides == side)],
         )
@@ -116,7 +116,10 @@ def split_by_passage(
 
 
 def _checked(fractions: Fractions) -> NDArray[np.float64]:
-    shares = np.asarray(fractions, dtype=np.float64)
+    try:
+        shares = np.asarray(fractions, dtype=np.float64)
+    except (TypeError, ValueError):  # no numbers: refused below
+        shares = np.zeros(0)
     usable = shares.ndim == 1 and len(shares) >= 2 and bool((shares > 0).all())
     if not usable or not math.isclose(float(shares.sum()), 1, abs_tol=1e-6):
         raise InvalidOptionError(

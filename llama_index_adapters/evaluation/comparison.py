@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
 from llama_index_adapters.ranking import mean_metrics, metrics_at_k, top_k
+from llama_index_adapters.seeds import seeded_generator
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def compare(
     Raises:
         InvalidVectorsError: when the two do not hold the same metrics of as many queries,
             or not exactly one nDCG.
-        InvalidOptionError: for an impossible ``confidence`` or ``n_resamples``.
+        InvalidOptionError: for an impossible ``confidence``, ``n_resamples`` or ``seed``.
     """
     if not 0 < confidence < 1:
         raise InvalidOptionError(f"confidence is {confidence}; use a level such as 0.95.")
@@ -191,7 +192,7 @@ def compare(
     metric = _checked_metric(base, adapted)
     base_means, adapted_means = mean_metrics(base), mean_metrics(adapted)
     differences = np.stack([_differences(base, adapted, name) for name in base])
-    generator = np.random.default_rng(seed)
+    generator = seeded_generator(seed)
     low, high = _bootstrap_interval(differences, confidence, n_resamples, generator)
     changes = differences[list(base).index(metric)]
     return Comparison(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.seeds import require_seed
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.store import EmbeddingStore
 
@@ -74,6 +75,7 @@ def evaluate(
         >>> embed_model = AdapterEmbeddingModel(OpenAIEmbedding(), "adapter")
         >>> print(evaluate(embed_model, test))
     """
+    require_seed(seed)
     # By its methods: the embedding model is built on top of this package, not below it.
     if not hasattr(embed_model, "transform_queries"):
         raise InvalidOptionError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from llama_index_adapters.errors import InvalidOptionError, ModelMismatchError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.seeds import require_seed
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.identity import model_identity, model_label
 from llama_index_adapters.vectors.store import EmbeddingStore
@@ -92,6 +93,7 @@ def compare_adapters(
         >>> in_use, candidate = (AdapterEmbeddingModel(base, path) for path in ("may", "june"))
         >>> compare_adapters(in_use, candidate, questions).switch
     """
+    require_seed(seed)
     for name, model in (("in_use", in_use), ("candidate", candidate)):
         # By its methods: the embedding model is built on top of this package, not below it.
         if not hasattr(model, "transform_queries"):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -20,8 +19,11 @@ from numpy.typing import NDArray
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
 from llama_index_adapters.index.files import CorpusFiles
 from llama_index_adapters.index.labels import Judgements, as_judgements
+from llama_index_adapters.index.search import StoreSearch
+from llama_index_adapters.paths import as_path
 from llama_index_adapters.ranking import Similarity
 from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.seeds import seeded_generator
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.store import EmbeddingStore
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
@@ -42,6 +44,10 @@ class IndexCorpus:
         duplicates: how many further vectors of a node that was read already were left out.
         embed_model: the model the index was built with; None when none was given.
         texts_embedded: how many passages were embedded again to check that.
+        files: where vectors and texts are on disk.
+        docstore: where the nodes are, when the store keeps no texts.
+        vector_store: the store that was read.
+        node_of_id: the node of each id of the store; None when its ids are the nodes'.
     """
 
     node_ids: tuple[str, ...]
@@ -54,6 +60,8 @@ class IndexCorpus:
     texts_embedded: int
     files: CorpusFiles = field(repr=False, compare=False)
     docstore: BaseDocumentStore | None = field(repr=False, compare=False)
+    vector_store: Any = field(repr=False, compare=False)
+    node_of_id: Mapping[str, str] | None = field(repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of vectors."""
@@ -80,13 +88,15 @@ class IndexCorpus:
             has is left out.
 
         Raises:
-            InvalidOptionError: for a count below 1.
+            InvalidOptionError: for a count that is no whole number from 1 on, or a seed that is
+                none.
         """
-        if count is not None and count < 1:
-            raise InvalidOptionError(f"count is {count}; ask for at least 1 node.")
+        if count is not None and (type(count) is not int or count < 1):
+            raise InvalidOptionError(f"count is {count!r}; ask for at least 1 node.")
+        random = seeded_generator(seed)
         rows = np.arange(len(self))
         if count is not None and count < len(self):
-            rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
+            rows = np.sort(random.choice(rows, count, replace=False))
         return list(self.nodes_of(rows.tolist()))
 
     def nodes_of(self, rows: Sequence[int]) -> Iterator[BaseNode]:
@@ -101,6 +111,7 @@ class IndexCorpus:
         labels: object,
         *,
         unknown_nodes: UnknownNodes = "refuse",
+        search_store: bool = False,
         store: EmbeddingStore | str | PathLike[str] | None = None,
         show_progress: bool = True,
     ) -> VectorDataset:
@@ -113,6 +124,9 @@ class IndexCorpus:
             unknown_nodes: what to do about nodes that the index does not have (any more):
                 ``"refuse"`` the labels, or ``"drop"`` them with the queries that only they
                 answer.
+            search_store: let the training option ``mined`` ask the vector store for the nodes
+                near each query, one request a query, instead of ranking all vectors. Worth it
+                for a large index with an approximate search of its own.
             store: the store of vectors for the queries, or its path; the one in the user's cache
                 directory when left out.
             show_progress: show a progress bar.
@@ -141,6 +155,7 @@ class IndexCorpus:
             similarity=self.similarity,
             query_ids=tuple(judgements.query_ids[text] for text in texts),
             passage_ids=self.node_ids,
+            search=self._search(show_progress=show_progress) if search_store else None,
         )
 
     def embed_queries(
@@ -163,10 +178,16 @@ class IndexCorpus:
             )
         if isinstance(store, EmbeddingStore):
             return embed_texts(self.embed_model, texts, "query", store, show_progress=show_progress)
-        with EmbeddingStore(None if store is None else Path(store)) as opened:
+        path = None if store is None else as_path(store, "store")
+        with EmbeddingStore(path) as opened:
             return embed_texts(
                 self.embed_model, texts, "query", opened, show_progress=show_progress
             )
+
+    def _search(self, *, show_progress: bool) -> StoreSearch:
+        return StoreSearch(
+            self.vector_store, self._rows, self.node_of_id, show_progress=show_progress
+        )
 
     @cached_property
     def _rows(self) -> Mapping[str, int]:
@@ -216,16 +237,3 @@ def node_of(node_id: str, line: str, docstore: BaseDocumentStore | None) -> Base
     if "_node_content" in metadata:
         return metadata_dict_to_node(metadata, text=text or None)
     return None if text is None else TextNode(id_=node_id, text=text, metadata=metadata)
-
-
-def require_ids(ids: Collection[str], found: int) -> None:
-    """Refuse a page with another number of vectors than of ids.
-
-    Raises:
-        InvalidDatasetError: saying both.
-    """
-    if len(ids) != found:
-        raise InvalidDatasetError(
-            f"A page of the vector store has {len(ids)} ids and {found} vectors; a reader gives "
-            "one vector for each id."
-        )

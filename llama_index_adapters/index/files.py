@@ -84,6 +84,12 @@ class CorpusFiles:
         mapped: NDArray[np.float32] = np.load(self._path / "vectors.npy", mmap_mode="r")
         return mapped
 
+    def remove(self) -> None:
+        """Remove the files at once; an error on its way up may keep this object for long."""
+        self._vectors.close()
+        self._lines.close()
+        self._directory.cleanup()
+
     def line(self, row: int) -> str:
         """Return the line of one vector."""
         start = self._ends[row - 1] if row else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -15,8 +14,9 @@ from llama_index_adapters.errors import (
     InvalidDatasetError,
     InvalidFileError,
     InvalidOptionError,
-    MissingFileError,
 )
+from llama_index_adapters.paths import as_path
+from llama_index_adapters.text_files import parse_json, read_text
 
 RELEVANT = frozenset(
     [
@@ -62,6 +62,9 @@ NOT_RELEVANT = frozenset(
     ]
 ) | {""}
 VERDICT_COLUMNS = ("feedback", "clicked", "thumbs_up", "relevant", "rating")
+_EXPECTED = "expected a log in .jsonl, .ndjson or .csv"
+_LONGEST_NAME = 30
+_LISTS = (list, tuple, set, frozenset)
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,12 @@ def as_judgements(labels: object) -> Judgements:
 def _from_mapping(labels: Mapping[Any, Any]) -> Judgements:
     if not labels:
         raise InvalidDatasetError("The labels are empty; give at least one query with a node id.")
-    for text, ids in labels.items():
-        fits = isinstance(text, str) and text.strip() and not isinstance(ids, str)
+    for row, (text, ids) in enumerate(labels.items()):
+        fits = isinstance(text, str) and text.strip() and isinstance(ids, _LISTS)
         if not fits or not ids or not all(isinstance(node_id, str) for node_id in ids):
             raise InvalidDatasetError(
-                f"The labels say {text!r}: {ids!r}; expected the text of a query and a list of "
-                "at least one node id."
+                f"Entry {row} of the labels is {_kind_of(text)} with {_kind_of(ids)}; expected "
+                "the text of a query and a list of at least one node id."
             )
     relevant = {text: tuple(dict.fromkeys(ids)) for text, ids in labels.items()}
     return Judgements(relevant, {text: text for text in relevant})
@@ -153,11 +156,16 @@ def read_feedback(
 
     Raises:
         MissingFileError: when there is no such file.
-        InvalidFileError: for another kind of file, a missing column or a value that is not
-            known, with its line.
+        InvalidFileError: for a file that is not what it should be, a missing column or a value
+            that is not known, with its line.
+        InvalidOptionError: for another kind of file, or values in ``relevant`` that are none.
         InvalidDatasetError: when no row means relevant.
     """
-    path = Path(path)
+    path = as_path(path, "path")
+    if relevant is not None and not isinstance(relevant, _LISTS):
+        raise InvalidOptionError(
+            f"relevant is {relevant!r}; give a list of the values that mean relevant."
+        )
     wanted = None if relevant is None else {_normalised(value) for value in relevant}
     found: dict[str, dict[str, None]] = {}
     rows = 0
@@ -167,14 +175,14 @@ def read_feedback(
         for name in (query, node_id, column):
             if name not in row:
                 raise InvalidFileError(
-                    f"{path}, line {line} has no {name!r} (it has {', '.join(map(str, row))}); "
-                    "expected a query, a node id and what the user thought of it."
+                    f"{path}, line {line} has no {name!r}{_columns(row)}; expected a query, a "
+                    "node id and what the user thought of it."
                 )
         text, node, value = row[query], row[node_id], row[column]
         if not isinstance(text, str) or not isinstance(node, str) or not text.strip() or not node:
             raise InvalidFileError(
-                f"{path}, line {line}: the query is {text!r} and the node id {node!r}; expected "
-                "two texts that are not empty."
+                f"{path}, line {line}: the query is {_kind_of(text)} and the node id "
+                f"{_kind_of(node)}; expected two texts that are not empty."
             )
         if _means_relevant(value, wanted, f"{path}, line {line}: {column}"):
             found.setdefault(text.strip(), {})[node] = None
@@ -190,12 +198,13 @@ def read_queries(path: str | PathLike[str], *, query: str = "query") -> list[str
 
     Raises:
         MissingFileError: when there is no such file.
-        InvalidFileError: for a missing column, or a file that is not UTF-8 text.
+        InvalidFileError: for a missing column, or a file that is not what it should be.
+        InvalidOptionError: for another kind of file.
         InvalidDatasetError: when there is no query.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     if path.suffix.lower() == ".txt":
-        texts: list[Any] = _text(path).splitlines()
+        texts: list[Any] = read_text(path, "expected a query a line").splitlines()
     else:
         texts = []
         for line, row in _rows(path):
@@ -214,8 +223,8 @@ def _means_relevant(value: object, wanted: Collection[str] | None, where: str) -
         return normalised in wanted
     if normalised not in RELEVANT | NOT_RELEVANT:
         raise InvalidFileError(
-            f"{where} is {value!r}, which is not known to mean relevant or not. Say which values "
-            "mean relevant: read_feedback(path, relevant=[...])."
+            f"{where} is {_shown(value)}, which is not known to mean relevant or not. Say which "
+            "values mean relevant: read_feedback(path, relevant=[...])."
         )
     return normalised in RELEVANT
 
@@ -231,32 +240,59 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each row with the number of its line."""
     kind = path.suffix.lower()
     if kind in (".jsonl", ".ndjson"):
-        for number, line in enumerate(_text(path).split("\n"), start=1):
+        for number, line in enumerate(read_text(path, _EXPECTED).split("\n"), start=1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InvalidFileError(f"{path}, line {number} is not JSON ({error}).") from error
+            where = f"{path}, line {number}"
+            row = parse_json(line, where, "expected a JSON object a line")
             if not isinstance(row, dict):
-                raise InvalidFileError(f"{path}, line {number} is not a JSON object.")
+                raise InvalidFileError(f"{where} is not a JSON object.")
             yield number, row
     elif kind == ".csv":
-        reader = csv.DictReader(_text(path).splitlines(keepends=True))
+        yield from _csv_rows(path)
+    else:
+        raise InvalidOptionError(f"{path} ends in {kind or 'nothing'!r}; {_EXPECTED}.")
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Strict: a quote that is never closed would otherwise swallow the rest of the file.
+    lines = read_text(path, _EXPECTED).splitlines(keepends=True)
+    reader = csv.DictReader(lines, strict=True)
+    try:
+        names = list(reader.fieldnames or ())
+        if len(set(names)) < len(names):
+            raise InvalidFileError(
+                f"{path} names a column twice{_columns(names)}; give every column a name of its "
+                "own."
+            )
         for row in reader:
             yield reader.line_num, {name: row[name] for name in row if name is not None}
-    else:
-        raise InvalidOptionError(
-            f"{path} ends in {kind or 'nothing'!r}; expected feedback in .jsonl, .ndjson or .csv."
-        )
+    except csv.Error as error:
+        raise InvalidFileError(
+            f"{path}, line {reader.line_num} is not CSV ({error}); expected a header and a row "
+            "for each verdict or query."
+        ) from error
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingFileError(f"There is no file {path}.") from error
-    except UnicodeDecodeError as error:
-        raise InvalidFileError(f"{path} is not UTF-8 text ({error}).") from error
-    except IsADirectoryError as error:
-        raise InvalidFileError(f"{path} is a directory; expected one file.") from error
+# Queries, and what people wrote about an answer, are private: messages name kinds, not values.
+
+
+def _kind_of(value: object) -> str:
+    if isinstance(value, str):
+        return "a text" if value.strip() else "an empty text"
+    if isinstance(value, Collection) and not value:
+        return f"an empty {type(value).__name__}"
+    return f"of type {type(value).__name__}"
+
+
+def _shown(value: object) -> str:
+    """Return a verdict for a message: a number, or a single short word."""
+    word = isinstance(value, str) and len(value) <= _LONGEST_NAME and not set(value) & set(" \t\n")
+    return repr(value) if word or isinstance(value, int | float) else _kind_of(value)
+
+
+def _columns(names: Collection[str]) -> str:
+    """Return the names of columns for a message; a file without a header has texts there."""
+    if all(name.isidentifier() and len(name) <= _LONGEST_NAME for name in map(str, names)):
+        return f" (it has {', '.join(map(str, names))})"
+    return f" (it has {len(names)} columns; their names have to be in the first line of a CSV file)"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
 
-import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.indices.vector_store.base import VectorStoreIndex
 from llama_index.core.schema import MetadataMode
@@ -23,13 +22,20 @@ from llama_index_adapters.errors import (
     InvalidVectorsError,
     ModelMismatchError,
 )
-from llama_index_adapters.index.corpus import IndexCorpus, node_of, node_record, require_ids
+from llama_index_adapters.index.corpus import IndexCorpus, node_of, node_record
 from llama_index_adapters.index.files import CorpusFiles
-from llama_index_adapters.index.pages import Page, Reading
+from llama_index_adapters.index.pages import (
+    Page,
+    Reading,
+    require_ids,
+    require_page,
+    require_reading,
+)
 from llama_index_adapters.index.registry import reader_for
 from llama_index_adapters.ranking import unit_rows
-from llama_index_adapters.vectors.checks import checked_vectors
+from llama_index_adapters.seeds import require_seed, seeded_generator
 from llama_index_adapters.vectors.identity import checked_model, model_label
+from llama_index_adapters.vectors.request import ask_passages
 from llama_index_adapters.vectors.vector_dataset import as_matrix
 
 logger = logging.getLogger(__name__)
@@ -83,12 +89,16 @@ def read_index(
     Raises:
         UnsupportedStoreError: for a store without a reader; it shows how to write one.
         ModelMismatchError: when the stored vectors do not come from the model.
+        EmbeddingError: when the model fails.
         InvalidDatasetError: for an empty index, or filters that nothing passes.
         InvalidVectorsError: for stored vectors that are not finite or of several dimensions.
         InvalidOptionError: for a value that cannot be used.
     """
     if type(page_size) is not int or page_size < 1:
         raise InvalidOptionError(f"page_size is {page_size!r}; give a whole number from 1 on.")
+    require_seed(seed)
+    _require(filters, MetadataFilters, "filters", "llama_index.core's MetadataFilters")
+    _require(docstore, BaseDocumentStore, "docstore", "a docstore of LlamaIndex")
     node_of_id: Mapping[str, str] = {}
     store = index
     if isinstance(index, VectorStoreIndex):
@@ -97,8 +107,9 @@ def read_index(
         embed_model = index._embed_model if embed_model is None else embed_model
     if embed_model is not None:
         embed_model = _base_of(checked_model(embed_model))
-    reading = reader_for(store)(store, page_size)
     name = type(store).__name__
+    reading = reader_for(store)(store, page_size)
+    require_reading(reading, name)
     if reading.mapped_ids and not isinstance(index, VectorStoreIndex):
         raise InvalidOptionError(
             f"A {name} knows its rows, not their nodes. Give the VectorStoreIndex, as "
@@ -108,36 +119,47 @@ def read_index(
     ids: dict[str, None] = {}
     duplicates = 0
     passes = _filter(filters, docstore)
-    with tqdm(desc=f"Reading {name}", unit="vector", disable=not show_progress) as bar:
-        for page in reading.pages:
-            duplicates += _append(page, reading, node_of_id, passes, ids, files)
-            bar.update(len(page.ids))
-    if not ids:
-        raise InvalidDatasetError(
-            f"The {name} has no vectors{' that pass the filters' if filters else ''}; there is "
-            "nothing to train on."
+    try:
+        with tqdm(desc=f"Reading {name}", unit="vector", disable=not show_progress) as bar:
+            for page in reading.pages:
+                duplicates += _append(page, reading, node_of_id, passes, ids, files)
+                bar.update(len(page.ids))
+        if not ids:
+            raise InvalidDatasetError(
+                f"The {name} has no vectors{' that pass the filters' if filters else ''}; there "
+                "is nothing to train on."
+            )
+        corpus = IndexCorpus(
+            node_ids=tuple(ids),
+            vectors=files.vectors(),
+            similarity=reading.similarity,
+            store=name,
+            exact=reading.exact,
+            duplicates=duplicates,
+            embed_model=embed_model,
+            texts_embedded=0,
+            files=files,
+            docstore=docstore,
+            vector_store=store,
+            node_of_id=node_of_id if reading.mapped_ids else None,
         )
-    corpus = IndexCorpus(
-        node_ids=tuple(ids),
-        vectors=files.vectors(),
-        similarity=reading.similarity,
-        store=name,
-        exact=reading.exact,
-        duplicates=duplicates,
-        embed_model=embed_model,
-        texts_embedded=0,
-        files=files,
-        docstore=docstore,
-    )
-    if embed_model is not None:
-        checked = _require_same_model(corpus, embed_model, seed)
-        corpus = replace(corpus, texts_embedded=checked)
+        if embed_model is not None:
+            checked = _require_same_model(corpus, embed_model, seed)
+            corpus = replace(corpus, texts_embedded=checked)
+    except BaseException:
+        files.remove()
+        raise
     logger.info("Read %s.", corpus)
     return corpus
 
 
 # Whether a node is taken, by its id and its record.
 _Passes = Callable[[str, str], bool]
+
+
+def _require(given: object, kind: type, name: str, expected: str) -> None:
+    if given is not None and not isinstance(given, kind):
+        raise InvalidOptionError(f"{name} is of type {type(given).__name__}; give {expected}.")
 
 
 def _base_of(embed_model: BaseEmbedding) -> BaseEmbedding:
@@ -174,6 +196,7 @@ def _append(
     files: CorpusFiles,
 ) -> int:
     """Write the page's new nodes to the files; return how many were there already."""
+    require_page(page)
     if not len(page.ids):
         return 0
     try:
@@ -224,7 +247,7 @@ def _require_same_model(corpus: IndexCorpus, embed_model: BaseEmbedding, seed: i
         InvalidDatasetError: when there are no texts to check with.
     """
     count = min(_TRIED_FOR_TEXTS, len(corpus))
-    rows = np.random.default_rng(seed).choice(len(corpus), count, replace=False)
+    rows = seeded_generator(seed).choice(len(corpus), count, replace=False)
     stored: list[int] = []
     texts: list[str] = []
     for row in rows.tolist():
@@ -242,7 +265,7 @@ def _require_same_model(corpus: IndexCorpus, embed_model: BaseEmbedding, seed: i
             "model their vectors come from. Give the docstore that holds them."
         )
     name = model_label(embed_model)
-    found = checked_vectors(embed_model.get_text_embedding_batch(texts), len(texts))
+    found = ask_passages(embed_model, texts)
     if found.shape[1] != corpus.vectors.shape[1]:
         raise ModelMismatchError(
             f"The stored vectors have {corpus.vectors.shape[1]} dimensions, those of {name} "

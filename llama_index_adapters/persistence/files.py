@@ -17,6 +17,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from llama_index_adapters.errors import InvalidAdapterError, MissingFileError
+from llama_index_adapters.paths import as_path
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -34,7 +35,7 @@ def adapter_directory(path: str | PathLike[str]) -> Path:
     Raises:
         MissingFileError: when there is no such directory, or it holds no ``config.json``.
     """
-    directory = Path(path)
+    directory = as_path(path, "The adapter's path")
     if not directory.is_dir():
         found = "is a file" if directory.exists() else "is not there"
         raise MissingFileError(f"{path} {found}; expected the directory of a saved adapter.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 from llama_index_adapters.adapters.registry import CUSTOM, KINDS, kind_of
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError, MissingFileError
+from llama_index_adapters.paths import as_path
 from llama_index_adapters.persistence.built_in import build_transform
 from llama_index_adapters.persistence.config import (
     AdapterConfig,
@@ -148,7 +149,7 @@ def _read(path: str | PathLike[str]) -> _Stored:
 def _directory_state(path: str | PathLike[str]) -> tuple[int, int] | None:
     """Return what changes when a directory is replaced; None when nothing is there."""
     try:
-        status = Path(path).stat()
+        status = as_path(path, "The adapter's path").stat()
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 from os import PathLike, fspath
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import safetensors.numpy
@@ -12,7 +11,8 @@ import safetensors.numpy
 from llama_index_adapters import __version__
 from llama_index_adapters.adapters.registry import CUSTOM, kind_of
 from llama_index_adapters.atomic import replace_directory
-from llama_index_adapters.errors import InvalidOptionError, UnwritableFileError
+from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, UnwritableFileError
+from llama_index_adapters.paths import as_path
 from llama_index_adapters.persistence.built_in import build_transform
 from llama_index_adapters.persistence.config import (
     FORMAT_VERSION,
@@ -128,9 +128,14 @@ def require_own_directory(path: str | PathLike[str]) -> None:
 
     Raises:
         InvalidOptionError: naming what is there.
+        InvalidFileError: when ``path`` is a file.
     """
-    directory = Path(path)
+    directory = as_path(path, "The adapter's path")
     if not directory.is_dir():
+        if directory.exists():
+            raise InvalidFileError(
+                f"{path} is a file; expected a directory, or nothing, to write to."
+            )
         return
     others = sorted({entry.name for entry in directory.iterdir()} - _OWN_FILES)
     if others:

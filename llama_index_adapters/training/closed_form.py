@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llama_index_adapters.ranking import Similarity, scoring_form, unit_rows
+from llama_index_adapters.ranking import Similarity, row_blocks, scoring_form, unit_rows
 from llama_index_adapters.transforms import FloatArray
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -39,16 +39,22 @@ def whitening(
     Returns:
         ``(dim, dim)`` with a mean diagonal of 1; ``q' = weight @ q``.
     """
-    matrix, _ = scoring_form(passages, similarity)
-    weight = inverse_power(matrix, passage_power)
+    weight = inverse_power(passages, passage_power, similarity)
     if query_power and queries is not None:
         weight = weight @ inverse_power(queries, query_power)
     return np.asarray(weight / np.mean(np.diag(weight)), dtype=np.float32)
 
 
-def inverse_power(vectors: FloatArray, power: float) -> NDArray[np.float64]:
-    """Return ``C^-power`` for the shrunk second moment ``C`` of the vectors ``(n, dim)``."""
-    moment = (vectors.T @ vectors).astype(np.float64) / len(vectors)
+def inverse_power(
+    vectors: FloatArray, power: float, similarity: Similarity = "dot_product"
+) -> NDArray[np.float64]:
+    """Return ``C^-power`` for the shrunk second moment ``C`` of the vectors ``(n, dim)``.
+
+    For cosine it is the moment of the unit vectors. Memory does not grow with their number.
+    """
+    blocks = (scoring_form(block, similarity)[0] for block in row_blocks(vectors))
+    sums = [(block.T @ block).astype(np.float64) for block in blocks]
+    moment = np.sum(sums, axis=0) / len(vectors)
     dim = len(moment)
     spread = np.trace(moment) / dim or 1.0
     shrunk = (1 - SHRINKAGE) * moment / spread + SHRINKAGE * np.eye(dim)
@@ -71,8 +77,7 @@ def regression(data: VectorDataset, *, pull: float) -> NDArray[np.float32]:
     Returns:
         ``(dim, dim)``; ``q' = weight @ q``.
     """
-    matrix, _ = scoring_form(data.passages, data.similarity)
-    queries, targets = unit_rows(data.queries), unit_rows(mean_passages(data, matrix))
+    queries, targets = unit_rows(data.queries), unit_rows(mean_passages(data))
     dim, count = queries.shape[1], len(queries)
     moment = (queries.T @ queries).astype(np.float64)
     pulled = pull * count * (np.trace(moment) / count / dim) * np.eye(dim)
@@ -81,7 +86,11 @@ def regression(data: VectorDataset, *, pull: float) -> NDArray[np.float32]:
     return np.asarray(weight, dtype=np.float32)
 
 
-def mean_passages(data: VectorDataset, matrix: FloatArray) -> FloatArray:
-    """Return the mean of the rows of ``matrix`` relevant to each query, ``(n_queries, dim)``."""
-    sums = np.add.reduceat(matrix[data.relevance.passages], data.relevance.offsets[:-1])
+def mean_passages(data: VectorDataset) -> FloatArray:
+    """Return the mean of the passages relevant to each query, ``(n_queries, passage_dim)``.
+
+    For cosine it is the mean of the unit vectors.
+    """
+    relevant, _ = scoring_form(data.passages[data.relevance.passages], data.similarity)
+    sums = np.add.reduceat(relevant, data.relevance.offsets[:-1])
     return np.asarray(sums / data.relevance.counts[:, None], dtype=np.float32)

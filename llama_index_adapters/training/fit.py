@@ -11,7 +11,14 @@ import numpy as np
 from llama_index_adapters.adapters.base import BaseAdapter
 from llama_index_adapters.adapters.linear import IdentityAdapter
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.training.holdout import fold_numbers, hold_out, holdout_unit
+from llama_index_adapters.training.certainty import lower_end
+from llama_index_adapters.training.holdout import (
+    Fold,
+    fold_numbers,
+    hold_out,
+    holdout_unit,
+    most_judged,
+)
 from llama_index_adapters.training.loop import (
     SELECTION_METRIC,
     EpochRecord,
@@ -27,9 +34,10 @@ from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 logger = logging.getLogger(__name__)
 
-# A fifth of the queries validates, but never more than say what needs saying.
+# A fifth of the queries validates, but never more than are enough.
 _FOLDS = 5
-_MOST_VALIDATION_QUERIES = 4000
+# How certain a gain has to be, one-sided; less so than after a search, which has many tries.
+_CERTAINTY = 0.9
 
 
 @dataclass(frozen=True)
@@ -78,13 +86,17 @@ def fit(
             similarity, or there are too few queries to hold any out.
     """
     if validation is None:
-        train, validation = carve_validation(train, seed=options.seed)
+        fold = carve_validation(train, seed=options.seed)
+    else:
+        fold = Fold(train, validation)
+    train, validation = fold.train, fold.validation
     require_same_space(train, validation)
     run = train_adapter(
         adapter,
         train,
         validation,
         options,
+        unseen=fold.unseen,
         show_progress=show_progress,
         after_step=None if after_step is None else partial(after_step, adapter),
         workers=workers,
@@ -94,11 +106,15 @@ def fit(
     if validation.queries.shape[1] == validation.passages.shape[1]:
         judges = ValidationShare(validation, workers)
         base = judges.judge(judges.queries)
-        if adapted[SELECTION_METRIC].mean() <= base[SELECTION_METRIC].mean():
+        gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
+        if lower_end(gains, _CERTAINTY) <= 0:
             logger.info(
-                "No epoch beat the base model's validation nDCG@10 of %.4f; the result is the "
-                "identity, which leaves queries as they are.",
+                "No epoch beat the base model's validation nDCG@10 of %.4f by more than chance "
+                "does (the best gained %.4f on %d queries); the result is the identity, which "
+                "leaves queries as they are.",
                 base[SELECTION_METRIC].mean(),
+                gains.mean(),
+                len(gains),
             )
             adapter, adapted = IdentityAdapter(train.queries.shape[1]), base
     return Fit(adapter, base, adapted, run.history)
@@ -131,18 +147,16 @@ def fit_best(
     return Fit(found.adapter, found.base or None, found.adapted, trials=found.trials)
 
 
-def carve_validation(data: VectorDataset, *, seed: int) -> tuple[VectorDataset, VectorDataset]:
+def carve_validation(data: VectorDataset, *, seed: int) -> Fold:
     """Split a training set into what to learn from and what to judge by, imitating use.
 
-    Returns:
-        A training part without the held-out passages, and the held-out queries over the whole
-        corpus. See :func:`llama_index_adapters.training.holdout.holdout_unit`.
+    What is held out: see :func:`llama_index_adapters.training.holdout.holdout_unit`.
 
     Raises:
         InvalidVectorsError: when there is nothing to hold out.
     """
     unit = holdout_unit(data)
-    n_folds = max(_FOLDS, -(-len(data.queries) // _MOST_VALIDATION_QUERIES))
+    n_folds = max(_FOLDS, -(-len(data.queries) // most_judged(data)))
     folds = fold_numbers(data, n_folds, unit=unit, seed=seed)
     # Queries that stay together can leave folds empty or far too large.
     numbers, sizes = np.unique(folds, return_counts=True)
@@ -153,8 +167,7 @@ def carve_validation(data: VectorDataset, *, seed: int) -> tuple[VectorDataset, 
             f"No part of the {queries} can be held out by {unit} to judge by. Give more queries, "
             "or a validation set of their own."
         )
-    fold = hold_out(data, held, unit=unit)
-    return fold.train, fold.validation
+    return hold_out(data, held, unit=unit)
 
 
 def require_same_space(train: VectorDataset, validation: VectorDataset) -> None:

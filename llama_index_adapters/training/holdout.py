@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -14,19 +14,28 @@ from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 HoldoutUnit = Literal["query", "passage"]
 
+# So many queries say what needs saying; fewer judge over a corpus that takes long to rank,
+# bounded by the multiply-adds of one ranking.
+MOST_JUDGED = 4000
+_MOST_MULTIPLY_ADDS = 4e11
+# A validation set of at least this size judges alone; a smaller one beside the training folds.
+ENOUGH_JUDGED = 300
+
 
 @dataclass(frozen=True)
 class Fold:
     """One part to learn from, one to judge by.
 
     Attributes:
-        train: the remaining queries. Where passages are held out, those that only held-out
-            queries ask about are not in it, so that they are never training negatives.
+        train: the remaining queries, over the whole corpus.
         validation: the held-out queries, over the whole corpus.
+        unseen: where passages are held out, the rows of those that only held-out queries ask
+            about: training must not use them, not even as negatives.
     """
 
     train: VectorDataset
     validation: VectorDataset
+    unseen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def holdout_unit(data: VectorDataset) -> HoldoutUnit:
@@ -41,6 +50,12 @@ def holdout_unit(data: VectorDataset) -> HoldoutUnit:
     largest = np.bincount(_groups(data, "passage")).max()
     apart = np.median(asked) == 1 and 2 * largest <= len(data.queries)
     return "passage" if apart else "query"
+
+
+def most_judged(data: VectorDataset) -> int:
+    """Return how many queries are enough to judge an adapter by, over a corpus of that size."""
+    affordable = int(_MOST_MULTIPLY_ADDS / data.passages.size)
+    return min(MOST_JUDGED, max(ENOUGH_JUDGED, affordable))
 
 
 def fold_numbers(
@@ -71,12 +86,10 @@ def hold_out(data: VectorDataset, held: NDArray[np.bool_], *, unit: HoldoutUnit)
     """Split off the queries marked in ``held`` (``(n_queries,)``)."""
     train = data.select_queries(np.flatnonzero(~held))
     validation = data.select_queries(np.flatnonzero(held))
-    if unit == "passage":
-        unseen = np.zeros(len(data.passages), bool)
-        unseen[validation.relevance.passages] = True
-        unseen[train.relevance.passages] = False
-        train = train.select_passages(np.flatnonzero(~unseen))
-    return Fold(train, validation)
+    if unit == "query":
+        return Fold(train, validation)
+    unseen = np.setdiff1d(validation.relevance.passages, train.relevance.passages)
+    return Fold(train, validation, unseen)
 
 
 def _groups(data: VectorDataset, unit: HoldoutUnit) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from llama_index_adapters.adapters.base import BaseAdapter, ModuleTransform
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError, TrainingError
 from llama_index_adapters.ranking import metrics_at_k, top_k, unit_rows
+from llama_index_adapters.training.mining import mine
 from llama_index_adapters.training.objective import RetrievalObjective
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.workers import ALONE, Workers
@@ -78,6 +79,7 @@ def train_adapter(
     validation: VectorDataset | None = None,
     options: TrainingOptions | None = None,
     *,
+    unseen: NDArray[np.int64] | None = None,
     stop_after: int | None = None,
     show_progress: bool = False,
     after_step: Callable[[int], None] | None = None,
@@ -91,6 +93,7 @@ def train_adapter(
         validation: what decides when to stop and which epoch's weights to keep. Without it
             the weights of the last epoch are kept.
         options: how to train.
+        unseen: rows of passages that are never negatives.
         stop_after: end after this epoch, on the schedule of all ``options.epochs``.
         show_progress: show a bar over the epochs.
         after_step: called with the number of every step taken, for checkpoints.
@@ -109,9 +112,7 @@ def train_adapter(
     options = options or TrainingOptions()
     device = torch_device(options.device)
     adapter.to(device)
-    objective = RetrievalObjective(
-        train, scale=options.scale, unit_input=_unit_input(adapter), device=device
-    )
+    objective = _objective(adapter, train, options, device, unseen)
     parameters = [value for value in adapter.parameters() if value.requires_grad]
     _require_trainable(adapter, parameters, train, device)
     workers.align(adapter)
@@ -168,6 +169,38 @@ def train_adapter(
     adapter.load_state_dict(best_state)
     adapter.to("cpu").eval()
     return TrainingRun(tuple(history), best_epoch, tuple(judged), step)
+
+
+def _objective(
+    adapter: nn.Module,
+    train: VectorDataset,
+    options: TrainingOptions,
+    device: torch.device,
+    unseen: NDArray[np.int64] | None,
+) -> RetrievalObjective:
+    unseen = np.zeros(0, np.int64) if unseen is None else unseen
+    negatives = options.negatives_of(len(train.passages))
+    mined = None
+    if negatives is not None and options.mined:
+        mined = mine(adapted_queries(adapter, train.queries, device), train, options.mined, unseen)
+    return RetrievalObjective(
+        train,
+        scale=options.scale,
+        unit_input=_unit_input(adapter),
+        device=device,
+        unseen=unseen,
+        negatives=negatives,
+        mined=mined,
+        dtype=_dtype(options.precision, device),
+        seed=options.seed,
+    )
+
+
+def _dtype(precision: str | None, device: torch.device) -> torch.dtype:
+    if precision is None:
+        halves = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bfloat16" if halves else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 def _forward(adapter: nn.Module, queries: Tensor, rows: Tensor) -> Tensor:

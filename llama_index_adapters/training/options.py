@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index_adapters.errors import InvalidOptionError, UnknownOptionError, closest_name
 
 if TYPE_CHECKING:
     import torch
+
+# Above it a step costs more than it brings: see the table in docs/how-it-works.md.
+WHOLE_CORPUS_UP_TO = 65_536
+DRAWN_NEGATIVES = 8_192
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,14 @@ class TrainingOptions:
         patience: epochs without a better validation nDCG@10 before training stops.
         max_grad_norm: gradients longer than this are scaled down to it.
         steps_per_epoch: end every epoch after so many steps; all queries when left out.
+        negatives: how many passages of the corpus each step draws, weighted so that they stand
+            for all of it; ``"all"`` computes with every passage. When left out, all of a corpus
+            of up to 65,536 passages, and 8,192 of a larger one.
+        mined: how many of the passages nearest to each query count in full beside those drawn;
+            found before training. They cost one ranking of the corpus, or a search of the vector
+            store for every query.
+        precision: ``"float32"`` or ``"bfloat16"``, of passages and products with them in the
+            loss. When left out, bfloat16 on CUDA devices that have it, else float32.
         optimizer_class: the torch optimizer, AdamW when left out. It steps without a closure,
             so LBFGS cannot be one.
         optimizer_params: more arguments of the optimizer. A ``weight_decay`` among them is the
@@ -48,6 +60,9 @@ class TrainingOptions:
     patience: int = 8
     max_grad_norm: float = 1.0
     steps_per_epoch: int | None = None
+    negatives: int | Literal["all"] | None = None
+    mined: int = 0
+    precision: Literal["float32", "bfloat16"] | None = None
     optimizer_class: type[torch.optim.Optimizer] | None = None
     optimizer_params: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
@@ -61,6 +76,17 @@ class TrainingOptions:
             "steps_per_epoch",
             self.steps_per_epoch is None or _is_whole(self.steps_per_epoch),
             "a whole number from 1 on, or leave it out",
+        )
+        self._require(
+            "negatives",
+            self.negatives in (None, "all") or _is_whole(self.negatives),
+            "a whole number from 1 on, 'all', or leave it out",
+        )
+        self._require("mined", _is_whole(self.mined, smallest=0), "a whole number from 0 on")
+        self._require(
+            "precision",
+            self.precision in (None, "float32", "bfloat16"),
+            "'float32' or 'bfloat16', or leave it out",
         )
         for name in ("learning_rate", "scale", "max_grad_norm"):
             value = getattr(self, name)
@@ -125,6 +151,12 @@ class TrainingOptions:
                 name: value for name, value in parameters.items() if name != "lr"
             }
         return replace(self, **changes)
+
+    def negatives_of(self, n_passages: int) -> int | None:
+        """Return how many passages a step draws from a corpus; None for all of them."""
+        if self.negatives is None:
+            return None if n_passages <= WHOLE_CORPUS_UP_TO else DRAWN_NEGATIVES
+        return None if self.negatives == "all" else int(self.negatives)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as JSON can hold them."""

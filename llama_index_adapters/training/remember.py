@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from llama_index_adapters.adapters.memory import MemoryAdapter
-from llama_index_adapters.ranking import scoring_form, unit_rows
+from llama_index_adapters.ranking import unit_rows
 from llama_index_adapters.training.closed_form import inverse_power, mean_passages
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
@@ -41,13 +41,12 @@ def memory_of(
     remembered = np.flatnonzero(entry_of_query >= 0)
     entries = int(entry_of_query.max()) + 1
     counts = np.bincount(entry_of_query[remembered], minlength=entries)[:, None]
-    matrix, _ = scoring_form(data.passages, data.similarity)
-    targets = mean_passages(data, matrix)
+    targets = mean_passages(data)
     keys = np.zeros((entries, units.shape[1]), np.float32)
-    values = np.zeros((entries, matrix.shape[1]), np.float32)
+    values = np.zeros((entries, targets.shape[1]), np.float32)
     np.add.at(keys, entry_of_query[remembered], units[remembered])
     np.add.at(values, entry_of_query[remembered], unit_rows(targets)[remembered])
-    adapter = MemoryAdapter(units.shape[1], matrix.shape[1], entries)
+    adapter = MemoryAdapter(units.shape[1], targets.shape[1], entries)
     adapter.remember((keys / counts).astype(np.float32), unit_rows(values), entry_of_query)
     key_map = inverse_power(units, _KEY_POWER)
     adapter.load_arrays(

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from tqdm.auto import tqdm
 
 from llama_index_adapters.adapters.base import BaseAdapter, transform_of
-from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.registry import kind_of
-from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.training.closed_form import regression, whitening
+from llama_index_adapters.training.candidates import (
+    Candidate,
+    linear_from,
+    memory,
+    regressions,
+    small_families,
+    unlabelled,
+    whitenings,
+)
+from llama_index_adapters.training.certainty import lower_end
 from llama_index_adapters.training.holdout import (
+    ENOUGH_JUDGED,
     Fold,
     HoldoutUnit,
     fold_numbers,
     hold_out,
     holdout_unit,
+    most_judged,
 )
 from llama_index_adapters.training.loop import (
     SELECTION_METRIC,
@@ -32,7 +41,6 @@ from llama_index_adapters.training.loop import (
     train_adapter,
 )
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.training.remember import memory_of
 from llama_index_adapters.training.workers import ALONE, Workers
 from llama_index_adapters.transforms import FloatArray, adapt
 from llama_index_adapters.vectors.vector_dataset import VectorDataset
@@ -47,20 +55,15 @@ _CERTAINTY = 0.995
 # Of two trials within this many standard errors of their difference, the simpler one wins.
 _SIMPLER_WITHIN = 0.5
 _FOLDS = 4
-# A validation set of at least this size judges alone; a smaller one beside the training folds.
-_ENOUGH_VALIDATION = 300
-_MOST_JUDGED = 4000
 # Multiply-adds of scoring all queries against all passages, above which a plan is lean.
 _LEAN_ABOVE = 2e10
 _MOST_PER_EPOCH = 1e11
 _SEEDS = 3
-# Powers of the inverse second moment of the passages, mildest first; of passages and queries.
-_PASSAGE_POWERS = (0.125, 0.25, 0.375)
-_BOTH_POWERS = (0.25, 0.25)
-# How strongly a regression is pulled toward the identity.
-_PULLS = (10.0, 3.0, 1.0, 0.1)
+_MOST_LOOKED_FOR = 4096
 _RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-_FIRST_RATES = (2, 3)
+_FIRST_RATE = 2
+_SCALES = (5.0, 10.0, 20.0, 40.0, 80.0)
+_FIRST_SCALE = 2
 
 
 @dataclass(frozen=True)
@@ -103,25 +106,20 @@ class Search:
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A way to make an adapter; ``options`` is None when nothing is trained."""
-
-    name: str
-    build: Callable[[VectorDataset, FloatArray, int], BaseAdapter]
-    options: TrainingOptions | None = None
-
-
-@dataclass(frozen=True)
 class _Judged:
     """A candidate after its trial: its best epoch, and how every held-out query fared."""
 
-    candidate: _Candidate
+    candidate: Candidate
     epoch: int | None
     metrics: PerQueryMetrics
 
     @property
     def ndcg(self) -> NDArray[np.float64]:
         return self.metrics[SELECTION_METRIC]
+
+    @property
+    def mean(self) -> float:
+        return float(self.ndcg.mean())
 
 
 def search_adapter(
@@ -144,8 +142,8 @@ def search_adapter(
        when it is large, from both when it is small.
     2. Whitening needs no training and regression on the labels a moment: their strengths are
        tried first.
-    3. Linear adapters are trained from the best of these with several learning rates; small
-       sets also try a low-rank and a two-layer one.
+    3. Linear adapters are trained from the best of these with several learning rates, then
+       temperatures; small sets also try a low-rank and a two-layer one.
     4. Where passages are asked about again, a memory of training queries is trained as well.
     5. Of candidates that are about equal, the simplest is taken. It replaces the identity only
        when its gain is above zero with a certainty of 99.5%.
@@ -181,28 +179,41 @@ def search_adapter(
     with tqdm(desc="Trials", unit="trial", disable=not show_progress) as bar:
         judged: list[_Judged] = []
 
-        def attempt(candidate: _Candidate) -> None:
+        def attempt(candidate: Candidate) -> None:
             bar.set_postfix_str(candidate.name)
             judged.append(_judge(candidate, folds, workers))
             bar.update()
 
-        for candidate in _unlabelled(*dims, elsewhere, query_log):
+        for candidate in unlabelled(*dims, elsewhere, query_log):
             attempt(candidate)
         start = _simplest(judged)
         if dims[0] == dims[1]:
-            for candidate in _regressions(judged):
+            mild = {candidate.name for candidate in whitenings()}
+            spread = _simplest([one for one in judged if one.candidate.name in mild])
+            for candidate in regressions(spread.candidate):
                 attempt(candidate)
             # Training goes further from a start without labels, unless that is far behind.
-            ahead = max(judged, key=lambda one: float(one.ndcg.mean()))
+            ahead = max(judged, key=lambda one: one.mean)
             if _gain(ahead, start)[1] > 0:
                 start = ahead
         plan = _epochs(options, folds[-1].train, lean=lean)
-        _climb(lambda rate: attempt(_linear_from(start.candidate, plan, rate, dims[0])), judged)
+        scores: dict[tuple[float, float], float] = {}
+
+        def trained(rate: float, scale: float) -> float:
+            if (rate, scale) not in scores:
+                changed = replace(plan, learning_rate=rate, scale=scale)
+                attempt(linear_from(start.candidate, changed, dims[0]))
+                scores[rate, scale] = judged[-1].mean
+            return scores[rate, scale]
+
+        rate = _climb(_RATES, _FIRST_RATE, lambda rate: trained(rate, _SCALES[_FIRST_SCALE]))
+        scale = _climb(_SCALES, _FIRST_SCALE, lambda scale: trained(rate, scale))
+        plan = replace(plan, scale=scale)
         if not lean:
-            for candidate in _small_families(plan, *dims):
+            for candidate in small_families(plan, *dims):
                 attempt(candidate)
         if unit == "query":
-            attempt(_memory(start.candidate, plan))
+            attempt(memory(start.candidate, plan))
 
         base = judged[0] if dims[0] == dims[1] else None
         chosen = _simplest(judged)
@@ -220,115 +231,18 @@ def search_adapter(
     )
 
 
-def _unlabelled(
-    dim: int, passage_dim: int, elsewhere: bool, query_log: FloatArray | None
-) -> list[_Candidate]:
-    """Return the candidates that need no labels, the simplest first."""
-    if dim != passage_dim:
-        return [_Candidate("linear", lambda data, corpus, seed: LinearAdapter(dim, passage_dim))]
-    return [
-        _Candidate("identity", lambda data, corpus, seed: IdentityAdapter(dim)),
-        *(_whitening(power) for power in _PASSAGE_POWERS),
-        # Training queries say little of how queries about another corpus are spread; a log does.
-        *(
-            [_whitening(*_BOTH_POWERS, alike=not elsewhere, query_log=query_log)]
-            if query_log is not None or not elsewhere
-            else []
-        ),
-    ]
-
-
-def _regressions(judged: Sequence[_Judged]) -> list[_Candidate]:
-    """Return regressions on the labels, followed by the best whitening of the passages."""
-    mean = {one.candidate.name: float(one.ndcg.mean()) for one in judged}
-    best = max(_PASSAGE_POWERS, key=lambda power: mean[_whitening(power).name])
-    return [_regression(pull, best) for pull in _PULLS]
-
-
-def _whitening(
-    passage_power: float,
-    query_power: float = 0.0,
-    *,
-    alike: bool = True,
-    query_log: FloatArray | None = None,
-) -> _Candidate:
-    """Return whitening; ``alike`` says whether training queries are spread as later ones."""
-
-    def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
-        known = ([data.queries] if alike else []) + ([] if query_log is None else [query_log])
-        weight = whitening(
-            corpus,
-            np.concatenate(known) if query_power else None,
-            passage_power=passage_power,
-            query_power=query_power,
-            similarity=data.similarity,
-        )
-        return _linear(weight)
-
-    name = f"whitening, passages {passage_power:g}"
-    return _Candidate(name + (f", queries {query_power:g}" if query_power else ""), build)
-
-
-def _regression(pull: float, passage_power: float) -> _Candidate:
-    def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
-        spread = whitening(corpus, passage_power=passage_power, similarity=data.similarity)
-        return _linear(spread @ regression(data, pull=pull))
-
-    return _Candidate(f"regression, pull {pull:g}, {_whitening(passage_power).name}", build)
-
-
-def _linear(weight: NDArray[np.float32]) -> LinearAdapter:
-    adapter = LinearAdapter(weight.shape[1], weight.shape[0])
-    adapter.load_arrays({"linear.weight": weight})
-    return adapter
-
-
-def _linear_from(start: _Candidate, options: TrainingOptions, rate: float, dim: int) -> _Candidate:
-    def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
-        adapter = start.build(data, corpus, seed)
-        # The identity has nothing to train; a linear adapter starts as it.
-        return LinearAdapter(dim) if isinstance(adapter, IdentityAdapter) else adapter
-
-    name = f"linear from {start.name}, rate {rate:.0e}"
-    return _Candidate(name, build, replace(options, learning_rate=rate))
-
-
-def _climb(attempt: Callable[[float], None], judged: list[_Judged]) -> None:
-    """Try learning rates from two in the middle, going on where it gets better."""
-
-    def score(position: int) -> float:
-        attempt(_RATES[position])
-        return float(judged[-1].ndcg.mean())
-
-    low, high = _FIRST_RATES
-    scores = {low: score(low), high: score(high)}
-    step = 1 if scores[high] > scores[low] else -1
-    position = high if step > 0 else low
-    while 0 <= position + step < len(_RATES):
-        following = score(position + step)
-        if following <= scores[position]:
+def _climb(values: Sequence[float], start: int, score: Callable[[float], float]) -> float:
+    """Go from a value to larger or smaller ones as long as the score rises; return the best."""
+    best, position = score(values[start]), start
+    for step in (1, -1):
+        while 0 <= position + step < len(values):
+            following = score(values[position + step])
+            if following <= best:
+                break
+            best, position = following, position + step
+        if position != start:
             break
-        position += step
-        scores[position] = following
-
-
-def _small_families(options: TrainingOptions, dim: int, passage_dim: int) -> list[_Candidate]:
-    """Return the families that seldom win, for sets on which a trial costs little."""
-    options = replace(options, learning_rate=1e-3)
-    two_layer = _Candidate(
-        "two-layer",
-        lambda data, corpus, seed: TwoLayerAdapter(dim, None, passage_dim, seed=seed),
-        options,
-    )
-    if dim != passage_dim:
-        return [two_layer]
-    rank = min(64, dim)
-    low_rank = _Candidate(
-        f"low-rank, rank {rank}",
-        lambda data, corpus, seed: LinearAdapter(dim, rank=rank, seed=seed),
-        options,
-    )
-    return [low_rank, two_layer]
+    return values[position]
 
 
 def _epochs(options: TrainingOptions, train: VectorDataset, *, lean: bool) -> TrainingOptions:
@@ -337,7 +251,9 @@ def _epochs(options: TrainingOptions, train: VectorDataset, *, lean: bool) -> Tr
     # Small sets take small batches, so that an epoch has steps to learn in.
     batch_size = min(options.batch_size, max(16, n_queries // 8))
     epochs = min(options.epochs, 6 if lean else 12)
-    steps = int(_MOST_PER_EPOCH / (train.passages.size * batch_size))
+    n_passages, dim = train.passages.shape
+    competing = (options.negatives_of(n_passages) or n_passages) * dim
+    steps = int(_MOST_PER_EPOCH / (competing * batch_size))
     return replace(
         options,
         batch_size=batch_size,
@@ -347,20 +263,7 @@ def _epochs(options: TrainingOptions, train: VectorDataset, *, lean: bool) -> Tr
     )
 
 
-def _memory(start: _Candidate, options: TrainingOptions) -> _Candidate:
-    def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
-        first = start.build(data, corpus, seed)
-        weight = np.eye(data.passages.shape[1], data.queries.shape[1], dtype=np.float32)
-        if isinstance(first, LinearAdapter):
-            weight = first.arrays()["linear.weight"]
-        return memory_of(data, weight, seed=seed)
-
-    epochs = min(4, options.epochs)
-    options = replace(options, learning_rate=1e-3, epochs=epochs, patience=epochs)
-    return _Candidate(f"memory, from {start.name}", build, options)
-
-
-def _judge(candidate: _Candidate, folds: Sequence[Fold], workers: Workers) -> _Judged:
+def _judge(candidate: Candidate, folds: Sequence[Fold], workers: Workers) -> _Judged:
     """Try a candidate on every fold and pool what its held-out queries say."""
     runs: list[tuple[PerQueryMetrics, ...]] = []
     for fold in folds:
@@ -371,7 +274,12 @@ def _judge(candidate: _Candidate, folds: Sequence[Fold], workers: Workers) -> _J
             runs.append((judges.judge(adapt(transform_of(adapter), judges.queries)),))
         else:
             run = train_adapter(
-                adapter, fold.train, fold.validation, candidate.options, workers=workers
+                adapter,
+                fold.train,
+                fold.validation,
+                candidate.options,
+                unseen=fold.unseen,
+                workers=workers,
             )
             runs.append(run.judged)
     pooled = [
@@ -384,7 +292,7 @@ def _judge(candidate: _Candidate, folds: Sequence[Fold], workers: Workers) -> _J
 
 def _simplest(judged: Sequence[_Judged]) -> _Judged:
     """Return the first of those that are about as good as the best."""
-    best = max(judged, key=lambda one: float(one.ndcg.mean()))
+    best = max(judged, key=lambda one: one.mean)
     for one in judged:
         behind = best.ndcg - one.ndcg
         if behind.mean() <= _SIMPLER_WITHIN * behind.std() / np.sqrt(len(behind)):
@@ -395,16 +303,12 @@ def _simplest(judged: Sequence[_Judged]) -> _Judged:
 def _gain(one: _Judged, base: _Judged) -> tuple[float, float]:
     """Return the mean gain over the base and the lower end of it."""
     gains = one.ndcg - base.ndcg
-    if len(gains) < 2:
-        return float(gains.mean()), -1.0
-    error = gains.std(ddof=1) / np.sqrt(len(gains))
-    low = gains.mean() - stats.t.ppf(_CERTAINTY, len(gains) - 1) * error
-    return float(gains.mean()), float(low)
+    return float(gains.mean()), lower_end(gains, _CERTAINTY)
 
 
 def _trial(one: _Judged, base: _Judged | None, *, chosen: bool) -> Trial:
     gain, low = (None, None) if base is None else _gain(one, base)
-    return Trial(one.candidate.name, float(one.ndcg.mean()), gain, low, one.epoch, chosen)
+    return Trial(one.candidate.name, one.mean, gain, low, one.epoch, chosen)
 
 
 def _on_everything(
@@ -447,11 +351,11 @@ def _folds(
     train: VectorDataset, validation: VectorDataset | None, unit: HoldoutUnit, seed: int
 ) -> list[Fold]:
     judged = [] if validation is None else [Fold(train, validation)]
-    if validation is not None and len(validation.queries) >= _ENOUGH_VALIDATION:
+    if validation is not None and len(validation.queries) >= ENOUGH_JUDGED:
         return judged
     n_folds = _FOLDS
     if len(train.queries) * train.passages.size > _LEAN_ABOVE:
-        n_folds = max(5, -(-len(train.queries) // _MOST_JUDGED))
+        n_folds = max(5, -(-len(train.queries) // most_judged(train)))
     numbers = fold_numbers(train, n_folds, unit=unit, seed=seed)
     used = np.unique(numbers)
     if len(used) < 2:
@@ -469,6 +373,8 @@ def _folds(
 
 def _holds(corpus: FloatArray, passages: FloatArray) -> bool:
     """Return whether at least half of the training passages are in the corpus."""
-    rows = {row.tobytes() for row in np.ascontiguousarray(corpus)}
-    found = sum(row.tobytes() in rows for row in np.ascontiguousarray(passages))
-    return found >= len(passages) / 2
+    if corpus is passages:
+        return True
+    wanted = Counter(row.tobytes() for row in passages[:: -(-len(passages) // _MOST_LOOKED_FOR)])
+    found = wanted.keys() & {row.tobytes() for row in corpus if row.tobytes() in wanted}
+    return sum(wanted[row] for row in found) >= wanted.total() / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llama_index_adapters.errors import EmbeddingError
+from llama_index_adapters.errors import EmbeddingError, InvalidVectorsError
 
 
 def checked_vectors(vectors: object, count: int) -> NDArray[np.float32]:
@@ -20,10 +20,11 @@ def checked_vectors(vectors: object, count: int) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):
             matrix = np.asarray(vectors, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:
+        found = _dimensions(vectors) or type(error).__name__
         raise EmbeddingError(
             f"The model returned no matrix of numbers for {count} texts; every vector must be "
-            f"a list of numbers, all of one dimension ({_dimensions(vectors) or error})."
-        ) from error
+            f"a list of numbers, all of one dimension ({found})."
+        ) from None  # a model's answer may repeat what it was sent
     if matrix.ndim and len(matrix) != count:
         raise EmbeddingError(f"The model returned {len(matrix)} vectors for {count} texts.")
     if count == 0:
@@ -42,6 +43,21 @@ def checked_vectors(vectors: object, count: int) -> NDArray[np.float32]:
     if zero.size:
         raise EmbeddingError(f"The model returned {zero.size} zero vectors for {count} texts.")
     return matrix
+
+
+def require_directions(vectors: NDArray[np.float32], name: str) -> None:
+    """Refuse query vectors ``(n, dim)`` of zeros, such as a failed request leaves behind.
+
+    Raises:
+        InvalidVectorsError: naming their rows.
+    """
+    zero = np.flatnonzero(~vectors.any(axis=1))
+    if zero.size:
+        raise InvalidVectorsError(
+            f"{name} has {zero.size} of {len(vectors)} query vectors that are all zero, the first "
+            f"in rows {zero[:5].tolist()}. They have no direction to compare or to map: embed "
+            "those queries again, or leave them out."
+        )
 
 
 def _dimensions(vectors: object) -> str:

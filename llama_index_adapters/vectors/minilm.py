@@ -11,7 +11,12 @@ from typing import Any
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding  # type: ignore[import-untyped]
 from transformers.utils import logging as transformers_logging
 
-from llama_index_adapters.errors import InvalidFileError, UnknownOptionError, closest_name
+from llama_index_adapters.errors import (
+    InvalidFileError,
+    InvalidOptionError,
+    UnknownOptionError,
+    closest_name,
+)
 from llama_index_adapters.vectors.identity import file_sha256
 
 MODEL_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -35,6 +40,7 @@ _CONSTRUCTOR_OPTIONS = frozenset(
     }
 )
 _BASE_OPTIONS = frozenset({"embeddings_cache", "num_workers", "rate_limiter"})
+_SHOWN = 300  # characters of somebody else's message
 
 
 class LocalEmbedding(HuggingFaceEmbedding):  # type: ignore[misc]
@@ -49,6 +55,7 @@ class LocalEmbedding(HuggingFaceEmbedding):  # type: ignore[misc]
     Raises:
         InvalidFileError: when the weights are not the published ones.
         UnknownOptionError: for an option that does not exist.
+        InvalidOptionError: for a value that it cannot be opened with.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -67,16 +74,24 @@ class LocalEmbedding(HuggingFaceEmbedding):  # type: ignore[misc]
                 raise UnknownOptionError(
                     f"The local embedding model has no option {name!r}.{closest}"
                 )
+        given = ", ".join(options)
         options.setdefault("embed_batch_size", DEFAULT_BATCH_SIZE)
-        with _no_progress_bars():
-            super().__init__(
-                model_name=str(checked_model_folder()),
-                local_files_only=True,
-                **{name: options[name] for name in options if name in _CONSTRUCTOR_OPTIONS},
-            )
-        self.model_name = MODEL_NAME
-        for name in _BASE_OPTIONS & options.keys():
-            setattr(self, name, options[name])
+        folder = checked_model_folder()
+        try:
+            with _no_progress_bars():
+                super().__init__(
+                    model_name=str(folder),
+                    local_files_only=True,
+                    **{name: options[name] for name in options if name in _CONSTRUCTOR_OPTIONS},
+                )
+            self.model_name = MODEL_NAME
+            for name in _BASE_OPTIONS & options.keys():
+                setattr(self, name, options[name])
+        except (AssertionError, RuntimeError, ValueError) as error:  # torch's and pydantic's
+            raise InvalidOptionError(
+                f"The local embedding model cannot be opened with {given} as given "
+                f"({' '.join(str(error).split())[:_SHOWN]})."
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the weights out: they are loaded again from the package."""

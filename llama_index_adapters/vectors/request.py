@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tenacity
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from numpy.typing import NDArray
 from tenacity.wait import wait_base, wait_random_exponential
 
 from llama_index_adapters.errors import EmbeddingError
@@ -21,6 +23,7 @@ from llama_index_adapters.service_errors import (
     may_be_shown,
     status_of,
 )
+from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.identity import model_label
 from llama_index_adapters.vectors.response_order import ResponseOrder
 
@@ -124,6 +127,28 @@ class BatchRequest:
         broken = isinstance(error, (AttributeError, IndexError, KeyError, TypeError, ValueError))
         has_status = status_of(error) is not None
         return is_transient(error) or (self.is_service and broken and not has_status)
+
+
+def ask_passages(model: BaseEmbedding, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return a model's vectors of passages, ``(n, dim)``, asked for like those that are stored.
+
+    Raises:
+        EmbeddingError: when the model fails.
+    """
+    kept: dict[str, NDArray[np.float32]] = {}
+
+    def keep(batch: Sequence[str], vectors: object) -> None:
+        kept.update(zip(batch, checked_vectors(vectors, len(batch)), strict=True))
+
+    failure: Exception | None = None
+    try:
+        with ResponseOrder(model) as order:
+            BatchRequest(model, True, False, order, keep)(list(texts))
+    except Exception as error:
+        failure = error
+    if failure is not None:
+        raise explained(failure, model, texts)
+    return np.stack([kept[text] for text in texts])
 
 
 def explained(failure: Exception, model: BaseEmbedding, texts: Sequence[str]) -> EmbeddingError:

@@ -27,6 +27,7 @@ from llama_index_adapters.errors import (
     MissingFileError,
     UnwritableFileError,
 )
+from llama_index_adapters.paths import as_path
 from llama_index_adapters.vectors.checks import checked_vectors
 
 Role = Literal["query", "passage"]
@@ -372,7 +373,7 @@ def _usable_path(path: Path | str | None) -> Path:
                 "file for the embedding store instead."
             ) from error
         return folder / "embeddings.sqlite3"
-    usable = Path(path).expanduser().absolute()
+    usable = as_path(path, "store").expanduser().absolute()
     if usable.is_dir():
         raise InvalidFileError(f"The embedding store {usable} is a folder; name a file in it.")
     if not usable.parent.is_dir():

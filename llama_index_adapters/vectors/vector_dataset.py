@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.ranking import SIMILARITIES, Similarity
+from llama_index_adapters.ranking import SIMILARITIES, Similarity, row_blocks
 from llama_index_adapters.relevance import Relevance
 
 FloatArray = NDArray[np.float32]
+
+# Takes queries (n, passage_dim) and k; gives rows of passages (n, k), best first, -1 for none.
+PassageSearch = Callable[[FloatArray, int], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,9 @@ class VectorDataset:
     """Query vectors, passage vectors and their relevance.
 
     Whoever has vectors already (an index, a file) builds one and trains without an
-    embedding model. The arrays are converted to float32 and checked once, here.
+    embedding model. The arrays are converted to float32 and checked once, here. Arrays that are
+    float32 already are used as they are, so ``passages`` may be memory-mapped and larger than
+    memory.
 
     Attributes:
         queries: ``(n_queries, query_dim)`` float32.
@@ -29,6 +35,8 @@ class VectorDataset:
         similarity: how the vector store compares a query with a passage.
         query_ids: a name for each query row; defaults to its position.
         passage_ids: a name for each passage row; defaults to its position.
+        search: finds the rows of the passages nearest to queries, as a vector store does; for
+            mining negatives where ranking every passage would take too long.
 
     Raises:
         InvalidVectorsError: for a wrong shape, NaN or infinity, a query without a
@@ -41,6 +49,7 @@ class VectorDataset:
     similarity: Similarity = "cosine"
     query_ids: tuple[str, ...] = ()
     passage_ids: tuple[str, ...] = ()
+    search: PassageSearch | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Convert the arrays and refuse what cannot be trained on."""
@@ -84,25 +93,6 @@ class VectorDataset:
             query_ids=tuple(self.query_ids[row] for row in rows),
         )
 
-    def select_passages(self, rows: NDArray[np.int64]) -> VectorDataset:
-        """Return the same queries over only some of the passages, in the order given.
-
-        Raises:
-            InvalidVectorsError: when a query would lose its last relevant passage.
-        """
-        position = np.full(len(self.passages), -1, np.int64)
-        position[rows] = np.arange(len(rows))
-        moved = position[self.relevance.passages]
-        kept = moved >= 0
-        counts = np.bincount(self.relevance.queries[kept], minlength=len(self.queries))
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        return replace(
-            self,
-            passages=self.passages[rows],
-            relevance=Relevance(offsets, moved[kept]),
-            passage_ids=tuple(self.passage_ids[row] for row in rows),
-        )
-
     def fingerprint(self) -> str:
         """Return a sha256 over vectors, relevance and similarity: the same data, the same text."""
         digest = hashlib.sha256(self.similarity.encode())
@@ -120,16 +110,17 @@ def as_matrix(vectors: ArrayLike, name: str) -> FloatArray:
     """
     try:
         matrix = np.asarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError):  # what numpy says of it would repeat a text
         raise InvalidVectorsError(
-            f"{name} cannot be read as one float32 matrix ({error}); "
-            "every vector needs the same number of dimensions."
-        ) from error
+            f"{name} cannot be read as one float32 matrix; "
+            "every vector needs the same number of dimensions, all of them numbers."
+        ) from None
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise InvalidVectorsError(
             f"{name} has shape {matrix.shape}; expected (n, dim) with at least one vector."
         )
-    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    finite = [np.isfinite(block).all(axis=1) for block in row_blocks(matrix)]
+    bad = np.flatnonzero(~np.concatenate(finite))
     if bad.size:
         raise InvalidVectorsError(
             f"{name} holds NaN or infinity in {bad.size} rows, the first {bad[:5].tolist()}."

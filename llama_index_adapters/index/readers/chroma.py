@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llama_index_adapters.errors import UnsupportedStoreError
-from llama_index_adapters.index.pages import Page, Reading
+from llama_index_adapters.index.pages import Page, Reading, similarity_called
 from llama_index_adapters.ranking import Similarity
 
 _SIMILARITIES: dict[str, Similarity] = {
@@ -30,12 +29,7 @@ def _similarity(collection: Any) -> Similarity:
     configuration = getattr(collection, "configuration", None) or {}
     index = configuration.get("hnsw") or configuration.get("spann") or {}
     space = index.get("space") or (collection.metadata or {}).get("hnsw:space", "l2")
-    if space not in _SIMILARITIES:
-        raise UnsupportedStoreError(
-            f"The Chroma collection {collection.name} compares by {space!r}; only "
-            f"{', '.join(_SIMILARITIES)} can be trained for."
-        )
-    return _SIMILARITIES[space]
+    return similarity_called(space, _SIMILARITIES, f"Chroma collection {collection.name}")
 
 
 def _pages(collection: Any, page_size: int) -> Iterator[Page]:

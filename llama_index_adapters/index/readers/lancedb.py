@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llama_index_adapters.errors import UnsupportedStoreError
-from llama_index_adapters.index.pages import Page, Reading
+from llama_index_adapters.index.pages import Page, Reading, similarity_called
 from llama_index_adapters.ranking import Similarity
 
 _SIMILARITIES: dict[str, Similarity] = {
@@ -38,12 +38,7 @@ def _similarity(table: Any, column: str) -> Similarity:
     for index in table.list_indices():
         if column in index.columns:
             metric = str(table.index_stats(index.name).distance_type).lower()
-            if metric not in _SIMILARITIES:
-                raise UnsupportedStoreError(
-                    f"The LanceDB table {table.name} compares by {metric}; only "
-                    f"{', '.join(_SIMILARITIES)} can be trained for."
-                )
-            return _SIMILARITIES[metric]
+            return similarity_called(metric, _SIMILARITIES, f"LanceDB table {table.name}")
     return "euclidean"
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from llama_index_adapters.errors import UnsupportedStoreError
-from llama_index_adapters.index.pages import Page, Reading
+from llama_index_adapters.index.pages import Page, Reading, similarity_called
 from llama_index_adapters.ranking import Similarity
 
 _SIMILARITIES: dict[str, Similarity] = {
@@ -24,13 +23,10 @@ def read(store: Any, page_size: int) -> Reading:
     Raises:
         UnsupportedStoreError: for a metric other than inner product, L2 and cosine.
     """
-    metric = str(store.similarity_metric)
-    if metric not in _SIMILARITIES:
-        raise UnsupportedStoreError(
-            f"The Milvus collection {store.collection_name} compares by {metric}; only "
-            f"{', '.join(_SIMILARITIES)} can be trained for."
-        )
-    return Reading(_SIMILARITIES[metric], _pages(store, page_size))
+    similarity = similarity_called(
+        str(store.similarity_metric), _SIMILARITIES, f"Milvus collection {store.collection_name}"
+    )
+    return Reading(similarity, _pages(store, page_size))
 
 
 def _pages(store: Any, page_size: int) -> Iterator[Page]:

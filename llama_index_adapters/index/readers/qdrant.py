@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from llama_index_adapters.errors import UnsupportedStoreError
-from llama_index_adapters.index.pages import Page, Reading
+from llama_index_adapters.index.pages import Page, Reading, similarity_called
 from llama_index_adapters.ranking import Similarity
 
 # LlamaIndex keeps the text in the payload, either inside the node or under one of these.
@@ -45,12 +45,7 @@ def _similarity(store: Any) -> Similarity:
     if isinstance(vectors, dict):
         vectors = vectors.get(store.dense_vector_name) or next(iter(vectors.values()))
     distance = str(vectors.distance.value)
-    if distance not in _SIMILARITIES:
-        raise UnsupportedStoreError(
-            f"The Qdrant collection {store.collection_name} compares by {distance}; only "
-            f"{', '.join(_SIMILARITIES)} can be trained for."
-        )
-    return _SIMILARITIES[distance]
+    return similarity_called(distance, _SIMILARITIES, f"Qdrant collection {store.collection_name}")
 
 
 def _pages(store: Any, page_size: int) -> Iterator[Page]:

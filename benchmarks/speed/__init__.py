@@ -1,0 +1,1 @@
+"""Speed and size, beside what a user would run instead: ``python -m benchmarks.speed``."""
