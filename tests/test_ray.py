@@ -255,6 +255,12 @@ class TestTraining:
             library.RayFinetuneEngine(rotated(), None, scaling_config=config, device="cpu")
         with pytest.raises(InvalidOptionError, match="scaling_config is a int"):
             library.RayFinetuneEngine(rotated(), None, scaling_config=2)
+        searched = replace(rotated(), search=lambda queries, count: np.zeros((len(queries), count)))
+        engine = library.RayFinetuneEngine(searched, None, scaling_config=config, mined=4)
+        with pytest.raises(
+            InvalidOptionError, match="mined is 4 and the dataset asks its vector store"
+        ):
+            engine.finetune()
 
 
 def test_without_the_extra():

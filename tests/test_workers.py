@@ -56,6 +56,11 @@ CASES = {
         dataclasses.replace(OPTIONS, batch_size=23),
         20,
     ),
+    "drawn and mined negatives": (
+        lambda: LinearAdapter(DIM),
+        dataclasses.replace(OPTIONS, negatives=12, mined=4),
+        20,
+    ),
     "two-layer": (lambda: TwoLayerAdapter(DIM), OPTIONS, 20),
     "fewer validation queries than workers": (lambda: LinearAdapter(DIM), OPTIONS, 2),
     "no validation": (lambda: LinearAdapter(DIM), OPTIONS, 0),
