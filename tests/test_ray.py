@@ -215,7 +215,8 @@ class TestTraining:
         self.same(tmp_path, one, both)
 
     def test_the_search(self, library, tmp_path):
-        alone, together = self.engines(library, tmp_path, rotated(), epochs=2)
+        # In this process; tests/test_workers.py searches with several.
+        alone, together = self.engines(library, tmp_path, rotated(), 0, epochs=2)
         one, both = alone.finetune(), together.finetune()
         assert [trial.name for trial in both.trials] == [trial.name for trial in one.trials]
         assert [trial.ndcg for trial in both.trials] == pytest.approx(
