@@ -114,7 +114,7 @@ class TestEmbedding:
         extra = add_node(nodes, num_cpus=1)
         nodes.wait_for_nodes()
         texts = [f"text {n}" for n in range(240)]
-        model = logged(tmp_path, "log", timeout_pause=0.03)
+        model = logged(tmp_path, "log", timeout_pause=0.03, timeout_together=3)
         model_id, store = model_identity(model), EmbeddingStore(tmp_path / "store.db")
         result = []
         embedding = threading.Thread(
@@ -124,9 +124,7 @@ class TestEmbedding:
             daemon=True,
         )
         embedding.start()
-        while embedding.is_alive() and (
-            store.count() < 40 or len(list((tmp_path / "log").iterdir())) < 3
-        ):
+        while embedding.is_alive() and store.count() < 40:
             embedding.join(0.05)
         stored = set(texts) - set(store.missing(model_id, "passage", texts))
         assert 40 <= len(stored) < len(texts)
@@ -155,7 +153,7 @@ class TestEmbedding:
 
 
 class TestTraining:
-    def engines(self, library, tmp_path, train, **options):
+    def engines(self, library, tmp_path, train, n_workers=2, **options):
         from ray.train import ScalingConfig
 
         options = {"batch_size": 32, "show_progress": False, **options}
@@ -172,7 +170,7 @@ class TestTraining:
             None,
             val_dataset=rotated(60, seed=1, similarity=train.similarity),
             model_output_path=tmp_path / "together",
-            scaling_config=ScalingConfig(num_workers=2),
+            scaling_config=ScalingConfig(num_workers=n_workers),
             **options,
         )
         return alone, together
@@ -217,7 +215,8 @@ class TestTraining:
         self.same(tmp_path, one, both)
 
     def test_the_search(self, library, tmp_path):
-        alone, together = self.engines(library, tmp_path, rotated(), epochs=2)
+        # In this process; tests/test_workers.py searches with several.
+        alone, together = self.engines(library, tmp_path, rotated(), 0, epochs=2)
         one, both = alone.finetune(), together.finetune()
         assert [trial.name for trial in both.trials] == [trial.name for trial in one.trials]
         assert [trial.ndcg for trial in both.trials] == pytest.approx(
@@ -244,7 +243,8 @@ class TestTraining:
         with pytest.raises(InvalidVectorsError, match="is not there on the node"):
             handle.open()
         train = replace(rotated(), passages=whole)
-        _, together = self.engines(library, tmp_path, train, adapter="linear", epochs=1)
+        # Without workers Ray Train runs in this process.
+        _, together = self.engines(library, tmp_path, train, 0, adapter="linear", epochs=1)
         with pytest.raises(InvalidVectorsError, match=r"mapped from .* is not there on the node"):
             together.finetune()
 
@@ -256,6 +256,12 @@ class TestTraining:
             library.RayFinetuneEngine(rotated(), None, scaling_config=config, device="cpu")
         with pytest.raises(InvalidOptionError, match="scaling_config is a int"):
             library.RayFinetuneEngine(rotated(), None, scaling_config=2)
+        searched = replace(rotated(), search=lambda queries, count: np.zeros((len(queries), count)))
+        engine = library.RayFinetuneEngine(searched, None, scaling_config=config, mined=4)
+        with pytest.raises(
+            InvalidOptionError, match="mined is 4 and the dataset asks its vector store"
+        ):
+            engine.finetune()
 
 
 def test_without_the_extra():

@@ -13,6 +13,7 @@ from torch import distributed, multiprocessing, nn
 from llama_index_adapters.adapters.base import BaseAdapter
 from llama_index_adapters.adapters.linear import LinearAdapter
 from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
+from llama_index_adapters.training.fit import fit_best
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.workers import ALONE, ProcessGroup
@@ -56,6 +57,11 @@ CASES = {
         dataclasses.replace(OPTIONS, batch_size=23),
         20,
     ),
+    "drawn and mined negatives": (
+        lambda: LinearAdapter(DIM),
+        dataclasses.replace(OPTIONS, negatives=12, mined=4),
+        20,
+    ),
     "two-layer": (lambda: TwoLayerAdapter(DIM), OPTIONS, 20),
     "fewer validation queries than workers": (lambda: LinearAdapter(DIM), OPTIONS, 2),
     "no validation": (lambda: LinearAdapter(DIM), OPTIONS, 0),
@@ -95,6 +101,15 @@ def result_of(case: str, workers=ALONE) -> dict[str, np.ndarray]:
     return result
 
 
+def search_by(workers=ALONE) -> dict[str, np.ndarray]:
+    options = TrainingOptions(epochs=2, batch_size=32, device="cpu")
+    found = fit_best(rotated(), rotated(60, seed=1), options, workers=workers)
+    result = {f"weight {name}": value for name, value in found.adapter.arrays().items()}
+    result["names"] = np.array([trial.name for trial in found.trials])
+    result["ndcg"] = np.array([trial.ndcg for trial in found.trials])
+    return result
+
+
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
@@ -105,6 +120,8 @@ def worker(rank: int, folder: str) -> None:
         workers = ProcessGroup()
         for case in CASES:
             np.savez(f"{folder}/{case} {rank}.npz", **result_of(case, workers))
+        np.savez(f"{folder}/search {rank}.npz", **search_by(workers))
+        distributed.barrier()  # nobody leaves while another still reads from it
     finally:
         distributed.destroy_process_group()
 
@@ -135,6 +152,16 @@ def test_all_workers_end_with_the_same(together, case):
     for other in others:
         for name, values in first.items():
             np.testing.assert_array_equal(other[name], values, err_msg=name)
+
+
+def test_a_search_by_several_workers(together):
+    alone = search_by()
+    for rank in range(SIZE):
+        found = together("search", rank)
+        assert found.keys() == alone.keys()
+        assert found["names"].tolist() == alone["names"].tolist()
+        for name in found.keys() - {"names"}:
+            np.testing.assert_allclose(found[name], alone[name], atol=1e-3, err_msg=name)
 
 
 def test_the_work_is_shared_out(together):

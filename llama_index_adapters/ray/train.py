@@ -13,7 +13,12 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 from llama_index_adapters.engine import Checkpoints
-from llama_index_adapters.errors import AdaptersError, InvalidVectorsError, TrainingError
+from llama_index_adapters.errors import (
+    AdaptersError,
+    InvalidOptionError,
+    InvalidVectorsError,
+    TrainingError,
+)
 from llama_index_adapters.ray.arrays import SharedDataset, Sharing, opened
 from llama_index_adapters.ray.placement import beside_the_driver, connect
 from llama_index_adapters.training.options import TrainingOptions
@@ -50,11 +55,18 @@ def fit_on_ray(
         show_progress: show bars, in the output of the first worker.
 
     Raises:
+        InvalidOptionError: when the dataset would ask its vector store for hard negatives.
         TrainingError: when Ray gives up, or the loss is no longer a number.
         InvalidVectorsError: when the vectors do not fit together, or a node cannot read them.
     """
     from ray.train.torch import TorchTrainer
 
+    if vectors.train.search is not None and options.mined:
+        raise InvalidOptionError(
+            f"mined is {options.mined} and the dataset asks its vector store for them, but a "
+            "store's client belongs to the process that opened it. Make the dataset without "
+            "search_store, so that workers rank the passages themselves, or leave mined out."
+        )
     connect()
     sharing = Sharing()
     job = _Job(

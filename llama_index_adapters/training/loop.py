@@ -112,10 +112,10 @@ def train_adapter(
     options = options or TrainingOptions()
     device = torch_device(options.device)
     adapter.to(device)
+    workers.align(adapter)  # what is mined depends on the start
     objective = _objective(adapter, train, options, device, unseen)
     parameters = [value for value in adapter.parameters() if value.requires_grad]
     _require_trainable(adapter, parameters, train, device)
-    workers.align(adapter)
     adapter.train()
     start = [value.detach().clone() for value in parameters]
     steps_per_epoch = -(-len(objective) // options.batch_size)
