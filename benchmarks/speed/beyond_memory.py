@@ -13,7 +13,7 @@ from benchmarks.speed.synthetic import write_topics
 PASSAGES, QUERIES, DIM = 1_000_000, 200_000, 384
 GIB = 2**30
 
-OPTIONS: dict[str, Any] = {"epochs": 1, "steps_per_epoch": 20}
+OPTIONS: dict[str, Any] = {"epochs": 2}
 """Training options of the engine."""
 
 

@@ -38,6 +38,8 @@ DEFAULT_BUSY_SECONDS = 60.0
 
 # Written into the SQLite header ("LIAE"), so that another program's database is recognised.
 _APPLICATION_ID = 0x4C494145
+# Of SQLite's own cache; its default of 2 MiB makes a store of a million vectors read pages again.
+_CACHE_KIB = 64 * 1024
 _FLOAT = np.dtype("<f4")
 # Below SQLITE_MAX_VARIABLE_NUMBER of every SQLite that Python 3.10 can be built with (999).
 _CHUNK = 900
@@ -305,6 +307,8 @@ class EmbeddingStore:
             # Readers go on while another process writes. Where the file system does not
             # support it SQLite keeps its default, which is slower but as safe.
             connection.execute("PRAGMA journal_mode = WAL")
+            # Keys are hashes, so inserts touch pages everywhere: room for those of a large store.
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             # Every batch was paid for: it survives a loss of power too.
             connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
