@@ -58,9 +58,9 @@ def table(train: VectorDataset, val: VectorDataset, rows: list[dict[str, Any]]) 
     lines = [
         "# Sampled and mined negatives",
         "",
-        f"Written by `python -m benchmarks.negatives`: a linear adapter, {EPOCHS} epochs at most, on "
-        f"{len(train.queries):,} training questions of tldr over {len(train.passages):,} passages; "
-        f"nDCG@10 of {len(val.queries):,} validation questions (before training "
+        f"Written by `python -m benchmarks.negatives`: a linear adapter, {EPOCHS} epochs at most, "
+        f"on {len(train.queries):,} training questions of tldr over {len(train.passages):,} "
+        f"passages; nDCG@10 of {len(val.queries):,} validation questions (before training "
         f"{rows[0]['start']:.4f}). The difference to the whole corpus is over the same questions, "
         "± two standard errors. Seconds include mining.",
         "",
@@ -83,9 +83,7 @@ def table(train: VectorDataset, val: VectorDataset, rows: list[dict[str, Any]]) 
 def main(
     data: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER", envvar=DATA_VARIABLE, help="Where the files of tldr are."
-        ),
+        typer.Option(metavar="FOLDER", envvar=DATA_VARIABLE, help="Where the files of tldr are."),
     ] = None,
     output: Annotated[Path, typer.Option(metavar="FILE.md", help="The table.")] = OUTPUT,
 ) -> None:

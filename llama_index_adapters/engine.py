@@ -7,9 +7,8 @@ import inspect
 import logging
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -21,6 +20,7 @@ from llama_index_adapters.adapters.registry import (
     kind_of,
     new_adapter,
 )
+from llama_index_adapters.checkpoints import checkpoints_in
 from llama_index_adapters.embedding import AdapterEmbeddingModel
 from llama_index_adapters.errors import (
     InvalidOptionError,
@@ -164,21 +164,15 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             raise InvalidOptionError(f"rank is {rank!r}; give a whole number from 1 on.")
         if adapter_model is not None:
             _require_adapter(adapter_model)
-        if type(checkpoint_save_steps) is not int or checkpoint_save_steps < 1:
-            raise InvalidOptionError(
-                f"checkpoint_save_steps is {checkpoint_save_steps!r}; give a whole number from 1 "
-                "on."
-            )
         self.adapter_model = adapter_model
         self.adapter = adapter
         self.dim = dim
         self._bias = bias
         self._rank = rank
         self._output_path = as_path(model_output_path, "model_output_path")
-        self._checkpoint_path = None
-        if model_checkpoint_path is not None:
-            self._checkpoint_path = as_path(model_checkpoint_path, "model_checkpoint_path")
-        self._checkpoint_save_steps = checkpoint_save_steps
+        self._checkpoints = checkpoints_in(
+            model_checkpoint_path, checkpoint_save_steps, beside=self._output_path
+        )
         self._verbose = verbose
         self._show_progress = show_progress
         self._options = TrainingOptions(
@@ -188,8 +182,6 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         own = set(inspect.signature(EmbeddingAdapterFinetuneEngine).parameters) - {"train_kwargs"}
         self._options, self._show_progress = self._with(train_kwargs, own)
         require_own_directory(self._output_path)
-        if self._checkpoint_path is not None:
-            _require_apart(self._checkpoint_path, self._output_path)
         self._result: FinetuneResult | None = None
         self._trained: BaseAdapter | None = None
         self._fingerprint: str | None = None
@@ -353,7 +345,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
 
         adapter = self._start(name, vectors.train, options)
         train, validation = vectors.train, vectors.validation
-        after_step = self._checkpoints()
+        after_step = self._checkpoints
         if adapter is None:
             return fit_best(
                 train,
@@ -378,11 +370,6 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             return None
         dims = train.queries.shape[1], train.passages.shape[1]
         return new_adapter(name, *dims, bias=self._bias, rank=self._rank, seed=options.seed)
-
-    def _checkpoints(self) -> Checkpoints | None:
-        if self._checkpoint_path is None:
-            return None
-        return Checkpoints(self._checkpoint_path, self._checkpoint_save_steps)
 
     def _save(
         self,
@@ -414,32 +401,6 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self._fingerprint = save_adapter(self._output_path, fitted.adapter, metadata=metadata)
 
 
-@dataclass(frozen=True)
-class Checkpoints:
-    """Saves an adapter after some of its training steps.
-
-    Attributes:
-        directory: receives a directory ``step_N`` for each.
-        every: steps between two.
-    """
-
-    directory: Path
-    every: int
-
-    def __call__(self, adapter: BaseAdapter, step: int) -> None:
-        """Save the adapter when the step is one of them."""
-        if self.due(step):
-            self.save(adapter, step)
-
-    def due(self, step: int) -> bool:
-        """Return whether a step is one of them."""
-        return step % self.every == 0
-
-    def save(self, adapter: BaseAdapter, step: int) -> None:
-        """Save the adapter."""
-        save_adapter(self.directory / f"step_{step}", adapter)
-
-
 def _kind(adapter: BaseAdapter) -> str:
     return kind_of(type(adapter))
 
@@ -456,13 +417,4 @@ def _require_adapter(adapter_model: object) -> None:
         raise InvalidOptionError(
             f"adapter_model is a {type(adapter_model).__name__}; give an instance of a subclass of "
             "llama_index_adapters.BaseAdapter."
-        )
-
-
-def _require_apart(checkpoints: Path, output: Path) -> None:
-    """Refuse checkpoints in a directory that saving the adapter would replace."""
-    if checkpoints.resolve().is_relative_to(output.resolve()):
-        raise InvalidOptionError(
-            f"model_checkpoint_path {checkpoints} lies in model_output_path {output}, which is "
-            "replaced when the adapter is saved. Give checkpoints a directory of their own."
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import chroma, environments, matrix, weightgain
+from benchmarks import chroma, environments, matrix, negatives, weightgain
 from benchmarks.__main__ import app
 from benchmarks.cells import Cell, Results, judged, measure
 from benchmarks.data import QuestionSets, embedded, load_texts
@@ -364,3 +364,17 @@ def test_an_unknown_name_is_refused_with_the_closest():
     done = CliRunner().invoke(app, ["--methods", "base,nugde-n"])
     assert done.exit_code == 2
     assert "Did you mean 'nudge-n'?" in done.output
+
+
+def test_negatives_are_compared_with_the_whole_corpus(data, monkeypatch):
+    variants = ({"negatives": "all"}, {"negatives": 4}, {"negatives": 4, "mined": 2})
+    monkeypatch.setattr(negatives, "VARIANTS", variants)
+    measured = [negatives.measure(data.train, data.val, changes) for changes in variants]
+    lines = negatives.table(data.train, data.val, measured).splitlines()[-3:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[:2] for row in cells] == [["all", "0"], ["4", "0"], ["4", "2"]]
+    for row, one in zip(cells, measured, strict=True):
+        assert row[3] == f"{one['per_query'].mean():.4f}"
+    apart = (measured[2]["per_query"] - measured[0]["per_query"]).mean()
+    assert cells[2][4].startswith(f"{apart:+.4f} ±")
+    assert cells[0][4] == ""

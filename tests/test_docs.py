@@ -23,7 +23,7 @@ from llama_index_adapters.adapters.registry import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.dataset.questions import DEFAULT_QA_GENERATE_PROMPT_TMPL
 from llama_index_adapters.persistence.config import AdapterConfig
-from llama_index_adapters.training import candidates, closed_form, fit, holdout, remember, search
+from llama_index_adapters.training import candidates, closed_form, holdout, remember, search
 from llama_index_adapters.training.options import (
     DRAWN_NEGATIVES,
     WHOLE_CORPUS_UP_TO,
@@ -98,7 +98,7 @@ class TestHowItWorks:
         [
             f"one-sided at {search._CERTAINTY:.1%} by",
             f"within {search._SIMPLER_WITHIN:g} standard errors",
-            f"one-sided at {fit._CERTAINTY:.0%}; else",
+            f"one-sided at {TrainingOptions.certainty:.0%}; else",
             f"Up to {WHOLE_CORPUS_UP_TO:,} passages",
             f"draws {DRAWN_NEGATIVES:,}",
             f"{search._FOLDS}-fold cross-validation",

@@ -103,6 +103,11 @@ class TestNoGain:
         assert above > 15
         assert kept < 9
 
+    def test_unless_it_is_to_be_kept_whatever_validation_says(self):
+        adapter = LinearAdapter(DIM)
+        options = dataclasses.replace(OPTIONS, certainty=0)
+        assert fit(adapter, noise(0), perfect(), options).adapter is adapter
+
     def test_training_did_something(self):
         """Without this, the tests above would pass for a loop that does nothing."""
         adapter = LinearAdapter(DIM)

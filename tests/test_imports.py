@@ -37,7 +37,7 @@ FLOORS = (
     {"vectors"},
     {"training", "evaluation"},
     {"persistence", "embedding", "langchain"},
-    {"interface", "training_data"},
+    {"interface", "training_data", "checkpoints"},
     {"index"},
     {"engine", "unlabelled"},
     {"demo", "ray"},

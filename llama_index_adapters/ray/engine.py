@@ -96,7 +96,7 @@ class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
             options,
             scaling_config=self._scaling_config,
             run_config=self._run_config,
-            checkpoints=self._checkpoints(),
+            checkpoints=self._checkpoints,
             show_progress=show_progress,
         )
 

@@ -12,7 +12,7 @@ import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-from llama_index_adapters.engine import Checkpoints
+from llama_index_adapters.checkpoints import Checkpoints
 from llama_index_adapters.errors import (
     AdaptersError,
     InvalidOptionError,

@@ -36,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 # A fifth of the queries validates, but never more than are enough.
 _FOLDS = 5
-# How certain a gain has to be, one-sided; less so than after a search, which has many tries.
-_CERTAINTY = 0.9
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,8 @@ def fit(
     workers: Workers = ALONE,
 ) -> Fit:
     """Train an adapter, stop by validation, and fall back to the identity without a gain.
+
+    A gain is one whose lower end, at ``options.certainty``, is above zero.
 
     Args:
         adapter: the adapter to train, in place.
@@ -107,11 +107,11 @@ def fit(
         judges = ValidationShare(validation, workers)
         base = judges.judge(judges.queries)
         gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
-        if lower_end(gains, _CERTAINTY) <= 0:
+        if options.certainty and lower_end(gains, options.certainty) <= 0:
             logger.info(
                 "No epoch beat the base model's validation nDCG@10 of %.4f by more than chance "
                 "does (the best gained %.4f on %d queries); the result is the identity, which "
-                "leaves queries as they are.",
+                "leaves queries as they are. certainty=0 would keep the best epoch all the same.",
                 base[SELECTION_METRIC].mean(),
                 gains.mean(),
                 len(gains),

@@ -12,7 +12,7 @@ from llama_index_adapters.errors import InvalidOptionError, UnknownOptionError, 
 if TYPE_CHECKING:
     import torch
 
-# Above it a step costs more than it brings: see the table in docs/how-it-works.md.
+# Above it a step draws passages; benchmarks/negatives.md has what that costs in quality.
 WHOLE_CORPUS_UP_TO = 65_536
 DRAWN_NEGATIVES = 8_192
 
@@ -30,6 +30,8 @@ class TrainingOptions:
         scale: inverse temperature of the similarities in the loss.
         warmup: the part of all steps before the learning rate peaks.
         patience: epochs without a better validation nDCG@10 before training stops.
+        certainty: how certain a gain in validation nDCG@10 has to be, one-sided, for the best epoch
+            to be kept; else the result is the identity. 0 keeps it whatever validation says.
         max_grad_norm: gradients longer than this are scaled down to it.
         steps_per_epoch: end every epoch after so many steps; all queries when left out.
         negatives: how many passages of the corpus each step draws, weighted so that they stand
@@ -58,6 +60,7 @@ class TrainingOptions:
     scale: float = 20.0
     warmup: float = 0.1
     patience: int = 8
+    certainty: float = 0.9
     max_grad_norm: float = 1.0
     steps_per_epoch: int | None = None
     negatives: int | Literal["all"] | None = None
@@ -92,7 +95,7 @@ class TrainingOptions:
             value = getattr(self, name)
             fits = _is_number(value) and 0 < value < float("inf")
             self._require(name, fits, "a finite number above 0")
-        for name in ("weight_decay", "warmup"):
+        for name in ("weight_decay", "warmup", "certainty"):
             value = getattr(self, name)
             self._require(name, _is_number(value) and 0 <= value < 1, "a number from 0 up to 1")
         self._require(
