@@ -339,7 +339,7 @@ class TestSynthetic:
         assert not np.array_equal(a[:100], a[65_536:65_636])
 
     def test_there_is_something_to_learn(self, tmp_path):
-        write_topics(tmp_path, passages=600, queries=900, dim=16, topics=20)
+        write_topics(tmp_path, passages=600, queries=900, dim=16, topics=20, noise=0.7)
         trained = beyond_memory.train(folder=str(tmp_path), options={"epochs": 20})
         assert trained["ndcg@10"]["adapted"] > trained["ndcg@10"]["base"] + 0.02
         assert beyond_memory.figures(ran(trained, 4 * 2**30), 600, 900)[0].verdict == "met"

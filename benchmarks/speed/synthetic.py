@@ -28,12 +28,14 @@ def write_topics(
     dim: int,
     topics: int = 1_000,
     spread: float = 0.7,
+    noise: float = 4.0,
     seed: int = 0,
 ) -> None:
     """Write passages around topics, and queries that are distorted passages.
 
-    The distortion is one linear map, near the identity, for all queries, plus noise. A linear
-    adapter can learn to undo the map and nothing can undo the noise.
+    The distortion is one linear map, near the identity, for all queries, plus noise of that length.
+    A linear adapter can learn to undo the map and nothing can undo the noise, which is long enough
+    for the base to miss many answers among a million passages.
 
     Writes ``passages.npy``, ``queries.npy`` (both float32 of unit length) and ``answers.npy``, the
     passage of each query.
@@ -54,8 +56,8 @@ def write_topics(
     asked = np.lib.format.open_memmap(folder / "queries.npy", "w+", np.float32, (queries, dim))
     for start in range(0, queries, _BLOCK):
         known = corpus[answers[start : start + _BLOCK]]
-        noise = _noise(rng, len(known), dim, spread)
-        asked[start : start + len(known)] = _unit(known @ distortion + noise)
+        added = _noise(rng, len(known), dim, noise)
+        asked[start : start + len(known)] = _unit(known @ distortion + added)
     corpus.flush()
     asked.flush()
 
