@@ -33,6 +33,7 @@ _SETTINGS = {
 def cluster(n_nodes: int) -> Iterator[Any]:
     """Give a cluster of nodes with one CPU each, beside a head without any, and end all of it."""
     before = dict(os.environ)
+    others = set(psutil.Process().children(recursive=True))  # other tests' servers
     os.environ.update(_SETTINGS)
     import ray
     from ray._private import ray_constants
@@ -55,13 +56,13 @@ def cluster(n_nodes: int) -> Iterator[Any]:
         )
         yield nodes
     finally:
-        started = psutil.Process().children(recursive=True)
+        started = set(psutil.Process().children(recursive=True)) - others
         ray.shutdown()
         nodes.shutdown()
         ray_constants.ENABLE_RAY_CLUSTER = clusters
         os.environ.clear()
         os.environ.update(before)
-        _, left = psutil.wait_procs(started, timeout=30)
+        _, left = psutil.wait_procs(list(started), timeout=30)
         assert not left, f"still running: {left}"
 
 
