@@ -72,7 +72,10 @@ def bytes_of(folder: Path) -> bytes:
 
 
 def test_what_training_writes_and_says_holds_no_text_and_no_key(
-    server: FaultyOpenAI, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: FaultyOpenAI,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="llama_index_adapters")
     server.plan("429", "nan", "500")
@@ -80,6 +83,7 @@ def test_what_training_writes_and_says_holds_no_text_and_no_key(
     store = tmp_path / "store.sqlite3"
     payloads = Payloads()
     get_dispatcher().add_event_handler(payloads)
+    request.addfinalizer(lambda: get_dispatcher().event_handlers.remove(payloads))
     result = EmbeddingAdapterFinetuneEngine(
         marked(),
         model,

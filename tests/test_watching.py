@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from llama_index.core.base.embeddings import base as core
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
-from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation import NullEventHandler, NullSpanHandler, get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
@@ -26,6 +26,14 @@ class Events(BaseEventHandler):
 
     def handle(self, event, **kwargs):
         self.seen.append(event)
+
+
+@pytest.fixture(autouse=True)
+def nobody_else(monkeypatch):
+    """Whoever an earlier test left listening does not listen here."""
+    for dispatcher in dispatchers_of(*NAMES[1:]):
+        monkeypatch.setattr(dispatcher, "event_handlers", [NullEventHandler()])
+        monkeypatch.setattr(dispatcher, "span_handlers", [NullSpanHandler()])
 
 
 @pytest.fixture
