@@ -14,7 +14,7 @@ from benchmarks.environments import DEFAULT_FOLDER
 from benchmarks.matrix import run
 from benchmarks.method import Settings
 from benchmarks.methods import METHODS
-from benchmarks.options import known_names
+from benchmarks.options import EnvironmentsFolder, known_names
 from benchmarks.table import markdown, terminal_table
 from llama_index_adapters.atomic import write_text
 from llama_index_adapters.errors import AdaptersError
@@ -93,14 +93,7 @@ def benchmark(
             show_default="in the user's cache directory",
         ),
     ] = None,
-    environments: Annotated[
-        Path,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where the environments of other packages are made.",
-            show_default="benchmarks/.environments",
-        ),
-    ] = DEFAULT_FOLDER,
+    environments: EnvironmentsFolder = DEFAULT_FOLDER,
 ) -> None:
     """Measure what is missing, write the table and show it."""
     out = Console(highlight=False, markup=False, emoji=False)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from llama_index_adapters.errors import closest_name
+
+EnvironmentsFolder = Annotated[
+    Path,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where the environments of other packages are made.",
+        show_default="benchmarks/.environments",
+    ),
+]
+"""The option ``--environments`` of a command that measures other packages."""
 
 
 def known_names(known: Iterable[str]) -> Callable[[str | None], str | None]:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.data import DATA_VARIABLE, load_texts
 from benchmarks.environments import DEFAULT_FOLDER
-from benchmarks.options import known_names
+from benchmarks.options import EnvironmentsFolder, known_names
 from benchmarks.speed import plots
 from benchmarks.speed.figures import Results
 from benchmarks.speed.machine import about
@@ -75,14 +75,7 @@ def bench(
             show_default="docs/performance.md",
         ),
     ] = DEFAULT_OUTPUT,
-    environments: Annotated[
-        Path,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where the environments of other packages are made.",
-            show_default="benchmarks/.environments",
-        ),
-    ] = DEFAULT_FOLDER,
+    environments: EnvironmentsFolder = DEFAULT_FOLDER,
     short: Annotated[
         bool, typer.Option("--short", help="Small sizes, to see that everything runs.")
     ] = False,
