@@ -16,8 +16,8 @@ from benchmarks.method import Settings
 from benchmarks.methods import METHODS
 from benchmarks.options import EnvironmentsFolder, known_names
 from benchmarks.table import markdown, terminal_table
-from llama_index_adapters.atomic import write_text
 from llama_index_adapters.errors import AdaptersError
+from llama_index_adapters.files.atomic import write_text
 from llama_index_adapters.vectors.local import local_embedding
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results.json"

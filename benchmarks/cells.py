@@ -9,10 +9,10 @@ from typing import Any
 
 from benchmarks.data import BenchmarkData
 from benchmarks.method import Learned, Method, Settings
-from llama_index_adapters.atomic import write_text
 from llama_index_adapters.errors import InvalidFileError
 from llama_index_adapters.evaluation.comparison import compare
-from llama_index_adapters.ranking import metrics_at_k, top_k
+from llama_index_adapters.files.atomic import write_text
+from llama_index_adapters.retrieval.ranking import metrics_at_k, top_k
 
 FORMAT_VERSION = 1
 K = 10

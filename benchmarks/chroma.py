@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from benchmarks.method import FloatArray
-from llama_index_adapters.relevance import Relevance
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 Loss = Literal["triplet", "pairwise", "in-batch"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from llama_index_adapters.cli.output import shows_progress
-from llama_index_adapters.dataset.documentation import documentation_dataset
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
-from llama_index_adapters.demo import DEFAULT_PAIRS, split_parts
+from llama_index_adapters.demo.documentation import documentation_dataset
+from llama_index_adapters.demo.run import DEFAULT_PAIRS, split_parts
 from llama_index_adapters.errors import MissingFileError
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.vectors.embed import embed_dataset
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 DATA_VARIABLE = "LLAMA_INDEX_ADAPTERS_DATA"
 

@@ -12,8 +12,8 @@ import pooch
 import requests
 
 from benchmarks.data import DATA_VARIABLE
-from llama_index_adapters.cache import cache_directory
 from llama_index_adapters.errors import InvalidFileError, MissingFileError
+from llama_index_adapters.files.cache import cache_directory
 
 
 @dataclass(frozen=True)

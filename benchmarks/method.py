@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.data import BenchmarkData
-from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import Similarity
 
 FloatArray = NDArray[np.float32]
 Moves = Literal[

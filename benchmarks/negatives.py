@@ -18,12 +18,12 @@ from rich.console import Console
 
 from benchmarks.data import DATA_VARIABLE, embedded, load_texts
 from benchmarks.fetch import data_folder
-from llama_index_adapters.adapters.linear import LinearAdapter
-from llama_index_adapters.atomic import write_text
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
+from llama_index_adapters.files.atomic import write_text
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.vectors.local import local_embedding
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 OUTPUT = Path(__file__).parent / "negatives.md"
 EPOCHS = 12

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.data import BenchmarkData
 from benchmarks.method import Learned, Settings
 from llama_index_adapters.cli.output import shows_progress
-from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
+from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
 
 
 def unchanged(data: BenchmarkData, settings: Settings) -> Learned:

@@ -28,7 +28,7 @@ from llama_index.core.vector_stores.utils import node_to_metadata_dict
 from numpy.typing import NDArray
 
 from llama_index_adapters import read_index
-from llama_index_adapters.ranking import unit_rows
+from llama_index_adapters.retrieval.ranking import unit_rows
 
 BLOCK = 10_000
 LIMIT = 2**30

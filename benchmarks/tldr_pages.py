@@ -16,9 +16,9 @@ from typing import Annotated
 
 import typer
 
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
-from llama_index_adapters.dataset.split import split_by_query
 from llama_index_adapters.errors import AdaptersError, InvalidFileError, MissingFileError
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.questions.split import split_by_query
 
 PLATFORMS = ("common", "linux")
 FRACTIONS = {"train": 0.7, "dev": 0.1, "test": 0.2}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from benchmarks.method import FloatArray
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 EPOCHS = 100
 BATCH_SIZE = 100

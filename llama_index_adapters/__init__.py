@@ -10,63 +10,66 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llama_index_adapters.adapters.base import BaseAdapter
-    from llama_index_adapters.adapters.linear import LinearAdapter, LinearLayer
-    from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
-    from llama_index_adapters.dataset.combine import merge_datasets, sample_queries
-    from llama_index_adapters.dataset.generate import (
-        agenerate_qa_embedding_pairs,
-        generate_qa_embedding_pairs,
-    )
-    from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
-    from llama_index_adapters.dataset.split import split_by_passage, split_by_query
-    from llama_index_adapters.embedding import AdapterEmbeddingModel, LinearAdapterEmbeddingModel
-    from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
+    from llama_index_adapters.adapters.learned.base import BaseAdapter
+    from llama_index_adapters.adapters.learned.linear import LinearAdapter, LinearLayer
+    from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
+    from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
+    from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine
+    from llama_index_adapters.engines.unlabelled import finetune_without_labels
     from llama_index_adapters.errors import AdaptersError
     from llama_index_adapters.evaluation.evaluate import evaluate
     from llama_index_adapters.evaluation.replacement import compare_adapters
-    from llama_index_adapters.index.labels import read_feedback, read_queries
     from llama_index_adapters.index.pages import Page, Reading
     from llama_index_adapters.index.read import read_index
     from llama_index_adapters.index.registry import register_reader
-    from llama_index_adapters.interface import BaseEmbeddingFinetuneEngine
-    from llama_index_adapters.relevance import Relevance
-    from llama_index_adapters.unlabelled import finetune_without_labels
+    from llama_index_adapters.questions.combine import merge_datasets, sample_queries
+    from llama_index_adapters.questions.generation.generate import (
+        agenerate_qa_embedding_pairs,
+        generate_qa_embedding_pairs,
+    )
+    from llama_index_adapters.questions.labels import read_feedback, read_queries
+    from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+    from llama_index_adapters.questions.split import split_by_passage, split_by_query
+    from llama_index_adapters.retrieval.relevance import Relevance
+    from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+    from llama_index_adapters.serving.model import (
+        AdapterEmbeddingModel,
+        LinearAdapterEmbeddingModel,
+    )
     from llama_index_adapters.vectors.local import local_embedding
-    from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AdapterEmbeddingModel": "embedding",
+    "AdapterEmbeddingModel": "serving.model",
     "AdaptersError": "errors",
-    "BaseAdapter": "adapters.base",
-    "BaseEmbeddingFinetuneEngine": "interface",
-    "EmbeddingAdapterFinetuneEngine": "engine",
-    "EmbeddingQAFinetuneDataset": "dataset.qa_dataset",
-    "LinearAdapter": "adapters.linear",
-    "LinearAdapterEmbeddingModel": "embedding",
-    "LinearLayer": "adapters.linear",
+    "BaseAdapter": "adapters.learned.base",
+    "BaseEmbeddingFinetuneEngine": "engines.base",
+    "EmbeddingAdapterFinetuneEngine": "engines.adapter",
+    "EmbeddingQAFinetuneDataset": "questions.question_set",
+    "LinearAdapter": "adapters.learned.linear",
+    "LinearAdapterEmbeddingModel": "serving.model",
+    "LinearLayer": "adapters.learned.linear",
     "Page": "index.pages",
     "Reading": "index.pages",
-    "Relevance": "relevance",
-    "TwoLayerAdapter": "adapters.two_layer",
-    "TwoLayerNN": "adapters.two_layer",
-    "VectorDataset": "vectors.vector_dataset",
-    "agenerate_qa_embedding_pairs": "dataset.generate",
+    "Relevance": "retrieval.relevance",
+    "TwoLayerAdapter": "adapters.learned.two_layer",
+    "TwoLayerNN": "adapters.learned.two_layer",
+    "VectorDataset": "retrieval.vector_dataset",
+    "agenerate_qa_embedding_pairs": "questions.generation.generate",
     "compare_adapters": "evaluation.replacement",
     "evaluate": "evaluation.evaluate",
-    "finetune_without_labels": "unlabelled",
-    "generate_qa_embedding_pairs": "dataset.generate",
+    "finetune_without_labels": "engines.unlabelled",
+    "generate_qa_embedding_pairs": "questions.generation.generate",
     "local_embedding": "vectors.local",
-    "merge_datasets": "dataset.combine",
-    "sample_queries": "dataset.combine",
-    "read_feedback": "index.labels",
+    "merge_datasets": "questions.combine",
+    "sample_queries": "questions.combine",
+    "read_feedback": "questions.labels",
     "read_index": "index.read",
-    "read_queries": "index.labels",
+    "read_queries": "questions.labels",
     "register_reader": "index.registry",
-    "split_by_passage": "dataset.split",
-    "split_by_query": "dataset.split",
+    "split_by_passage": "questions.split",
+    "split_by_query": "questions.split",
 }
 
 __all__ = [

@@ -36,7 +36,7 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry at once; only a server's ``retry-after`` is waited for."""
     import tenacity
 
-    from llama_index_adapters.dataset import generate
+    from llama_index_adapters.questions.generation import generate
     from llama_index_adapters.vectors import request
 
     monkeypatch.setattr(request, "RETRY_WAIT", tenacity.wait_none())

@@ -15,7 +15,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.llms import CompletionResponse, CompletionResponseGen, CustomLLM, LLMMetadata
 
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 
 
 class CountingEmbedding(BaseEmbedding):

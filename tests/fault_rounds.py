@@ -17,9 +17,9 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 from llama_index.llms.openai import OpenAI
 
 from llama_index_adapters import generate_qa_embedding_pairs
-from llama_index_adapters.dataset import generate
-from llama_index_adapters.dataset.journal import Journal, text_digest
 from llama_index_adapters.errors import EmbeddingError, GenerationError
+from llama_index_adapters.questions.generation import generate
+from llama_index_adapters.questions.generation.journal import Journal, text_digest
 from llama_index_adapters.vectors import request
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.identity import model_identity

@@ -6,7 +6,7 @@ nicknames. An adapter learns them from some questions, and is asked others.
 
 from __future__ import annotations
 
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 
 DEVICES = {
     "Falcon": "label printer",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from llama_index.core.vector_stores.simple import SimpleVectorStore
 
-from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import Similarity
 
 
 @dataclass(frozen=True)

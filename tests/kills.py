@@ -22,9 +22,9 @@ from typing import Any
 from llama_index.core.schema import TextNode
 
 from llama_index_adapters import EmbeddingAdapterFinetuneEngine, generate_qa_embedding_pairs
-from llama_index_adapters.adapters.linear import LinearAdapter
-from llama_index_adapters.dataset.journal import Journal
-from llama_index_adapters.persistence import load_saved, save_adapter
+from llama_index_adapters.adapters.disk import load_saved, save_adapter
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
+from llama_index_adapters.questions.generation.journal import Journal
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.identity import model_identity
 from llama_index_adapters.vectors.store import EmbeddingStore
@@ -57,7 +57,7 @@ def generated(directory: Path) -> set[str]:
 
 
 def _digests(text: str) -> list[str]:
-    from llama_index_adapters.dataset.journal import text_digest
+    from llama_index_adapters.questions.generation.journal import text_digest
 
     return [text_digest(text)]
 

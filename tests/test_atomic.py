@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from llama_index_adapters import atomic, temporary
-from llama_index_adapters.atomic import replace_directory, write_text
 from llama_index_adapters.errors import InvalidFileError
+from llama_index_adapters.files import atomic, temporary
+from llama_index_adapters.files.atomic import replace_directory, write_text
 
 
 def tree(directory: Path) -> dict[str, str]:
@@ -168,7 +168,7 @@ def test_a_killed_process_leaves_the_old_directory(tmp_path):
     (target / "old").write_text("old")
     program = (
         "import os, signal, sys\n"
-        "from llama_index_adapters.atomic import replace_directory\n"
+        "from llama_index_adapters.files.atomic import replace_directory\n"
         "with replace_directory(sys.argv[1]) as temporary:\n"
         "    (temporary / 'half').write_text('new')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -34,8 +34,8 @@ from benchmarks.speed.report import MISSED, markdown, row, shown, terminal_table
 from benchmarks.speed.synthetic import write_topics, write_unit_vectors
 from benchmarks.speed.timing import Sample, side_by_side
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapter
+from llama_index_adapters.adapters.disk import save_adapter
 from llama_index_adapters.errors import InvalidFileError
-from llama_index_adapters.persistence import save_adapter
 from tests.fakes import synonym_questions
 
 PAGE = ROOT / "docs" / "performance.md"

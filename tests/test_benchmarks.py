@@ -15,12 +15,12 @@ from benchmarks.data import QuestionSets, embedded, load_texts
 from benchmarks.method import Learned, Method, Settings
 from benchmarks.methods import METHODS
 from benchmarks.table import duration, markdown, rows
-from llama_index_adapters.dataset.split import split_by_passage, split_by_query
 from llama_index_adapters.errors import InvalidFileError, MissingFileError
 from llama_index_adapters.evaluation.comparison import compare_queries
-from llama_index_adapters.ranking import unit_rows
-from llama_index_adapters.relevance import Relevance
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.questions.split import split_by_passage, split_by_query
+from llama_index_adapters.retrieval.ranking import unit_rows
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from tests.fakes import WordsEmbedding, synonym_questions
 
 pytestmark = pytest.mark.usefixtures("one_thread")

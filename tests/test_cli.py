@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 import llama_index_adapters
-from llama_index_adapters.adapters.linear import IdentityAdapter
-from llama_index_adapters.adapters.registry import ADAPTERS
+from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.families import ADAPTERS
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter
 from llama_index_adapters.cli import main, models
 from llama_index_adapters.cli.output import counted, took
-from llama_index_adapters.dataset.split import split_by_passage
-from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
+from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.persistence import save_adapter
-from llama_index_adapters.ranking import SIMILARITIES
+from llama_index_adapters.questions.split import split_by_passage
+from llama_index_adapters.retrieval.ranking import SIMILARITIES
 from llama_index_adapters.vectors import local
 from tests.fakes import CountingEmbedding, ScriptedLLM, WordsEmbedding, synonym_questions
 

@@ -11,9 +11,9 @@ from scipy import stats
 
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
 from llama_index_adapters.evaluation.comparison import compare, compare_queries
-from llama_index_adapters.ranking import METRICS, mean_metrics, metrics_at_k, top_k
-from llama_index_adapters.relevance import Relevance
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.retrieval.ranking import METRICS, mean_metrics, metrics_at_k, top_k
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 
 def metrics(ndcg, **others):

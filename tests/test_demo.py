@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from llama_index_adapters import demo
 from llama_index_adapters.cli import main, models
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
-from llama_index_adapters.embedding import AdapterEmbeddingModel
+from llama_index_adapters.demo import run as demo
 from llama_index_adapters.evaluation.comparison import compare
-from llama_index_adapters.ranking import top_k
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.retrieval.ranking import top_k
+from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.local import local_embedding
 from tests.fakes import WordsEmbedding, synonym_questions

@@ -17,18 +17,19 @@ from llama_index_adapters import (
     AdapterEmbeddingModel,
     EmbeddingAdapterFinetuneEngine,
     generate_qa_embedding_pairs,
-    unlabelled,
 )
-from llama_index_adapters.adapters.registry import DEFAULT_RANK
+from llama_index_adapters.adapters.disk.config import AdapterConfig
+from llama_index_adapters.adapters.families import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
-from llama_index_adapters.dataset.questions import DEFAULT_QA_GENERATE_PROMPT_TMPL
-from llama_index_adapters.persistence.config import AdapterConfig
-from llama_index_adapters.training import candidates, closed_form, holdout, remember, search
+from llama_index_adapters.engines import unlabelled
+from llama_index_adapters.questions.generation.prompt import DEFAULT_QA_GENERATE_PROMPT_TMPL
+from llama_index_adapters.training import closed_form, holdout
 from llama_index_adapters.training.options import (
     DRAWN_NEGATIVES,
     WHOLE_CORPUS_UP_TO,
     TrainingOptions,
 )
+from llama_index_adapters.training.search import candidates, plan, remember
 from tests.documents import (
     DOCUMENTS,
     ROOT,
@@ -96,16 +97,16 @@ class TestHowItWorks:
     @pytest.mark.parametrize(
         "stated",
         [
-            f"one-sided at {search._CERTAINTY:.1%} by",
-            f"within {search._SIMPLER_WITHIN:g} standard errors",
+            f"one-sided at {plan._CERTAINTY:.1%} by",
+            f"within {plan._SIMPLER_WITHIN:g} standard errors",
             f"one-sided at {TrainingOptions.certainty:.0%}; else",
             f"Up to {WHOLE_CORPUS_UP_TO:,} passages",
             f"draws {DRAWN_NEGATIVES:,}",
-            f"{search._FOLDS}-fold cross-validation",
+            f"{plan._FOLDS}-fold cross-validation",
             f"validation set of {holdout.ENOUGH_JUDGED} queries or more",
             f"at most {holdout.MOST_JUDGED:,} queries",
-            f"more than {search._LEAN_ABOVE:.0e}".replace("e+", "e"),
-            f"with {search._SEEDS} seeds",
+            f"more than {plan._LEAN_ABOVE:.0e}".replace("e+", "e"),
+            f"with {plan._SEEDS} seeds",
             f"by {closed_form.SHRINKAGE:g}.",
             f"at most {remember.MOST_ENTRIES:,} entries",
             f"at most {remember.MOST_ENTRIES * 384 / 1e6:.1f} million multiply-adds",
@@ -131,11 +132,11 @@ class TestHowItWorks:
     def test_pulls_and_rates(self):
         pulls = [f"{pull:g}" for pull in candidates.PULLS]
         assert f"pulls of {', '.join(pulls[:-1])} and {pulls[-1]}" in HOW
-        first = search._RATES[search._FIRST_RATE : search._FIRST_RATE + 2]
+        first = plan._RATES[plan._FIRST_RATE : plan._FIRST_RATE + 2]
         assert f"{first[0]:g} and {first[1]:g}" in HOW
-        assert f"between {search._RATES[0]:.5f} and {search._RATES[-1]:g}" in HOW
-        assert search._SCALES[search._FIRST_SCALE] == TrainingOptions.scale
-        assert f"between {search._SCALES[0]:g} and {search._SCALES[-1]:g}" in HOW
+        assert f"between {plan._RATES[0]:.5f} and {plan._RATES[-1]:g}" in HOW
+        assert plan._SCALES[plan._FIRST_SCALE] == TrainingOptions.scale
+        assert f"between {plan._SCALES[0]:g} and {plan._SCALES[-1]:g}" in HOW
 
     def test_the_config_has_the_entries_that_are_named(self):
         row = table_below("docs/how-it-works.md", "On disk")["config.json"][0]

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from llama_index_adapters.dataset import documentation
-from llama_index_adapters.dataset.documentation import (
+from llama_index_adapters.demo.documentation import (
     Entry,
     distinct,
     documentation_dataset,
     question_and_passage,
 )
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
+from llama_index_adapters.demo import documentation
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 
 DETAILS = (
     "The path is followed to its end before anything happens, so a loop of links is found\n"
@@ -231,7 +231,7 @@ def test_impossible_requests_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
 PROGRAM = """
 import sys
 {first}
-from llama_index_adapters.dataset.documentation import documentation_dataset
+from llama_index_adapters.demo.documentation import documentation_dataset
 documentation_dataset().save_json(sys.argv[1])
 """
 

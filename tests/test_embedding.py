@@ -29,9 +29,11 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 
 import llama_index_adapters
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapterEmbeddingModel
-from llama_index_adapters.adapters.base import BaseAdapter
-from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter, LinearLayer
-from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
+from llama_index_adapters.adapters.disk import AdapterMetadata, load_saved, save_adapter
+from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter, LinearLayer
+from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
+from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.errors import (
     EmbeddingError,
     InvalidAdapterError,
@@ -41,8 +43,6 @@ from llama_index_adapters.errors import (
     ModelMismatchError,
     UnknownOptionError,
 )
-from llama_index_adapters.persistence import AdapterMetadata, load_saved, save_adapter
-from llama_index_adapters.transforms import adapt
 from llama_index_adapters.vectors.identity import model_identity
 from tests.fakes import AsyncEmbedding, CountingEmbedding
 

@@ -16,11 +16,12 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import TextNode
 
 from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset
-from llama_index_adapters.adapters.base import BaseAdapter
-from llama_index_adapters.adapters.linear import LinearAdapter
-from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
-from llama_index_adapters.dataset.split import split_by_passage
-from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
+from llama_index_adapters.adapters.disk import load_adapter, load_saved
+from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
+from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
+from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
+from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
 from llama_index_adapters.errors import (
     InvalidAdapterError,
     InvalidDatasetError,
@@ -31,10 +32,9 @@ from llama_index_adapters.errors import (
     NotTrainedError,
     UnknownOptionError,
 )
-from llama_index_adapters.interface import BaseEmbeddingFinetuneEngine, FinetuneResult
-from llama_index_adapters.persistence import load_adapter, load_saved
-from llama_index_adapters.ranking import mean_metrics, metrics_at_k, top_k
-from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.questions.split import split_by_passage
+from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, top_k
+from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.vectors import store as store_module
 from llama_index_adapters.vectors.embed import embed_dataset
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions

@@ -5,11 +5,11 @@ import pytest
 
 import llama_index_adapters
 from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset, evaluate
-from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError, ModelMismatchError
 from llama_index_adapters.evaluation.comparison import compare_queries
 from llama_index_adapters.evaluation.result_file import STAGES, result_record
-from llama_index_adapters.persistence import save_adapter
 from llama_index_adapters.vectors.embed import embed_dataset
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
 

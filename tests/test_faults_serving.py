@@ -12,9 +12,9 @@ import pytest
 from llama_index.embeddings.openai import OpenAIEmbedding
 
 from llama_index_adapters import AdapterEmbeddingModel
-from llama_index_adapters.adapters.linear import LinearAdapter
+from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.errors import EmbeddingError, ModelMismatchError
-from llama_index_adapters.persistence import save_adapter
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.faulty_openai import (

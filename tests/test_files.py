@@ -8,9 +8,9 @@ from llama_index.core import SimpleDirectoryReader
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import MetadataMode
 
-from llama_index_adapters.dataset import files
-from llama_index_adapters.dataset.files import nodes_from_files
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, MissingFileError
+from llama_index_adapters.questions.generation import documents
+from llama_index_adapters.questions.generation.documents import nodes_from_files
 
 LONG = " ".join(f"Sentence number {number} says something." for number in range(400))
 
@@ -109,7 +109,7 @@ def test_what_a_parser_says_of_a_file_is_shown_only_when_it_cannot_quote_it(
     def fail(reader):
         raise error
 
-    monkeypatch.setattr(files.SimpleDirectoryReader, "load_data", fail)
+    monkeypatch.setattr(documents.SimpleDirectoryReader, "load_data", fail)
     with pytest.raises(InvalidFileError, match=rf"cannot be read \({shown}") as caught:
         nodes_from_files([folder])
     assert "private" not in "".join(traceback.format_exception(caught.value))

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
-from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.fit import carve_validation, fit
 from llama_index_adapters.training.loop import adapted_queries, judge
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 from tests.test_loop import DIM, rotated, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")

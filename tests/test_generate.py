@@ -16,19 +16,19 @@ from llama_index.core import Settings
 from llama_index.core.indices.utils import embed_nodes
 from llama_index.core.schema import MetadataMode, TextNode
 
-from llama_index_adapters.dataset import generate, generation_run
-from llama_index_adapters.dataset.generate import (
-    agenerate_qa_embedding_pairs,
-    generate_qa_embedding_pairs,
-)
-from llama_index_adapters.dataset.journal import text_digest
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
 from llama_index_adapters.errors import (
     GenerationError,
     InvalidDatasetError,
     InvalidFileError,
     InvalidOptionError,
 )
+from llama_index_adapters.questions.generation import generate, run
+from llama_index_adapters.questions.generation.generate import (
+    agenerate_qa_embedding_pairs,
+    generate_qa_embedding_pairs,
+)
+from llama_index_adapters.questions.generation.journal import text_digest
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from tests.fakes import CountingEmbedding, ScriptedLLM
 
 PROMPT = "{context_str}"  # a scripted model is asked exactly the passage
@@ -62,7 +62,7 @@ def failing(*names, error=NO_LUCK):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_none())
-    monkeypatch.setattr(generation_run, "cache_directory", lambda: tmp_path / "cache")
+    monkeypatch.setattr(run, "cache_directory", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -436,7 +436,7 @@ async def test_a_call_that_is_cancelled_twice_ends_at_once():
 
 PROGRAM = """
 import os, signal, sys, threading
-import llama_index_adapters.dataset.generate as generate
+import llama_index_adapters.questions.generation.generate as generate
 from tests.fakes import ScriptedLLM
 from tests.test_generate import PROMPT, nodes_of
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.holdout import fold_numbers, hold_out, holdout_unit
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 
 def dataset(relevance, n_passages=None, queries=None) -> VectorDataset:

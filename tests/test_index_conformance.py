@@ -18,7 +18,7 @@ from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
 from llama_index_adapters import EmbeddingAdapterFinetuneEngine, read_index
 from llama_index_adapters.errors import InvalidDatasetError, ModelMismatchError
-from llama_index_adapters.ranking import top_k, unit_rows
+from llama_index_adapters.retrieval.ranking import top_k, unit_rows
 from llama_index_adapters.training.mining import mine
 from tests import index_stores
 from tests.fakes import CountingEmbedding

@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from llama_index_adapters.index import labels, read, registry
+from llama_index_adapters.index import read, registry
+from llama_index_adapters.questions import labels
 from tests.documents import ROOT, blocks
 
 PAGE = "docs/index.md"

@@ -13,7 +13,7 @@ from llama_index_adapters.errors import (
     InvalidOptionError,
     MissingFileError,
 )
-from llama_index_adapters.index.labels import as_judgements, read_queries
+from llama_index_adapters.questions.labels import as_judgements, read_queries
 
 
 def jsonl(path, rows):

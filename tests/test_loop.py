@@ -10,16 +10,16 @@ import pytest
 import torch
 from scipy.stats import ortho_group
 
-from llama_index_adapters.adapters.base import BaseAdapter
-from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
-from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
+from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError, TrainingError
-from llama_index_adapters.ranking import SIMILARITIES, metrics_at_k, top_k
-from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.retrieval.ranking import SIMILARITIES, metrics_at_k, top_k
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training import loop
 from llama_index_adapters.training.loop import adapted_queries, torch_device, train_adapter
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from llama_index_adapters.adapters.linear import LinearAdapter
-from llama_index_adapters.ranking import SIMILARITIES, top_k, unit_rows
-from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
+from llama_index_adapters.retrieval.ranking import SIMILARITIES, top_k, unit_rows
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.loop import judge, train_adapter
 from llama_index_adapters.training.mining import mine
 from llama_index_adapters.training.objective import RetrievalObjective
@@ -19,7 +20,6 @@ from llama_index_adapters.training.options import (
     WHOLE_CORPUS_UP_TO,
     TrainingOptions,
 )
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

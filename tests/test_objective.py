@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from llama_index_adapters.ranking import SIMILARITIES, top_k, unit_rows
-from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.retrieval.ranking import SIMILARITIES, top_k, unit_rows
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training import negatives
 from llama_index_adapters.training.negatives import log_sum_exp_but
 from llama_index_adapters.training.objective import RetrievalObjective
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,10 +17,21 @@ import pytest
 import safetensors.numpy
 import torch
 
-from llama_index_adapters.adapters.base import BaseAdapter, transform_of
-from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter, LinearLayer
-from llama_index_adapters.adapters.registry import KINDS
-from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
+from llama_index_adapters.adapters.disk import (
+    AdapterMetadata,
+    files,
+    load_adapter,
+    load_saved,
+    read,
+    require_own_directory,
+    save,
+    save_adapter,
+)
+from llama_index_adapters.adapters.disk.config import adapter_fingerprint
+from llama_index_adapters.adapters.families import KINDS
+from llama_index_adapters.adapters.learned.base import BaseAdapter, transform_of
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter, LinearLayer
+from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
 from llama_index_adapters.errors import (
     InvalidAdapterError,
     InvalidFileError,
@@ -28,17 +39,6 @@ from llama_index_adapters.errors import (
     MissingFileError,
     UnwritableFileError,
 )
-from llama_index_adapters.persistence import (
-    AdapterMetadata,
-    files,
-    load,
-    load_adapter,
-    load_saved,
-    require_own_directory,
-    save,
-    save_adapter,
-)
-from llama_index_adapters.persistence.config import adapter_fingerprint
 
 DIM = 6
 METADATA = AdapterMetadata(
@@ -651,14 +651,14 @@ class TestLinks:
 @pytest.mark.parametrize("replacements", [1, 5])
 def test_replaced_between_its_two_files_it_is_read_again(directory, monkeypatch, replacements):
     others = [randomised(TwoLayerAdapter(DIM), seed) for seed in range(replacements)]
-    last, read = others[-1], load.read_safetensors
+    last, read_weights = others[-1], read.read_safetensors
 
     def replace_and_read(path):
         if others:
             save_adapter(path, others.pop(0))
-        return read(path)
+        return read_weights(path)
 
-    monkeypatch.setattr(load, "read_safetensors", replace_and_read)
+    monkeypatch.setattr(read, "read_safetensors", replace_and_read)
     np.testing.assert_array_equal(
         load_saved(directory).transform(queries()), transform_of(last)(queries())
     )

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from llama_index_adapters.dataset.qa_dataset import (
+from llama_index_adapters.errors import InvalidDatasetError, InvalidFileError, MissingFileError
+from llama_index_adapters.questions.question_set import (
     EmbeddingQAFinetuneDataset,
     as_dataset,
     with_shared_relevance,
 )
-from llama_index_adapters.errors import InvalidDatasetError, InvalidFileError, MissingFileError
 
 
 def mappings(**changes):

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from llama_index_adapters.dataset.questions import (
+from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.questions.generation.prompt import (
     DEFAULT_QA_GENERATE_PROMPT_TMPL,
     check_template,
     parse_questions,
     question_prompt,
 )
-from llama_index_adapters.errors import InvalidOptionError
 
 
 @pytest.mark.parametrize(

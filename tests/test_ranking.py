@@ -20,7 +20,7 @@ from llama_index.core.evaluation.retrieval.metrics import (
 )
 
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.ranking import (
+from llama_index_adapters.retrieval.ranking import (
     METRICS,
     SIMILARITIES,
     TopK,
@@ -30,7 +30,7 @@ from llama_index_adapters.ranking import (
     top_k,
     unit_rows,
 )
-from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.retrieval.relevance import Relevance
 
 TREC_NAMES = {
     "hit_rate": "success_{k}",

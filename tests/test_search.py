@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from llama_index_adapters.adapters.base import transform_of
-from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
-from llama_index_adapters.adapters.memory import MemoryAdapter
+from llama_index_adapters.adapters.learned.base import transform_of
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.adapters.learned.memory import MemoryAdapter
+from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.ranking import top_k
-from llama_index_adapters.relevance import Relevance
-from llama_index_adapters.training import mining, search
+from llama_index_adapters.retrieval.ranking import top_k
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.training import mining
 from llama_index_adapters.training.closed_form import SHRINKAGE, inverse_power, whitening
 from llama_index_adapters.training.loop import judge, train_adapter
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.training.remember import memory_of
-from llama_index_adapters.training.search import search_adapter
-from llama_index_adapters.transforms import adapt
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.training.search import plan
+from llama_index_adapters.training.search.plan import search_adapter
+from llama_index_adapters.training.search.remember import memory_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -356,7 +357,7 @@ class TestALargeCorpus:
         search_adapter(questions(), None, OPTIONS)
         assert calls
         calls.clear()
-        monkeypatch.setattr(search, "_MOST_MINING", 0)
+        monkeypatch.setattr(plan, "_MOST_MINING", 0)
         found = search_adapter(questions(), None, OPTIONS)
         assert not calls
         assert len(found.trials) > 8

@@ -38,10 +38,10 @@ from llama_index_adapters import (
     split_by_passage,
     split_by_query,
 )
-from llama_index_adapters.adapters.linear import LinearAdapter
+from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.cli import main
 from llama_index_adapters.errors import AdaptersError
-from llama_index_adapters.persistence import save_adapter
 from tests.bad_inputs.rows import EYE, ROWS
 from tests.fakes import CountingEmbedding, ScriptedLLM, synonym_questions
 from tests.faulty_openai import DIMENSION, KEY, FaultyOpenAI, llm_of, model_of

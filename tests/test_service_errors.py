@@ -12,7 +12,7 @@ import pytest
 from llama_index.embeddings.openai import OpenAIEmbedding
 
 from llama_index_adapters.errors import EmbeddingError
-from llama_index_adapters.service_errors import (
+from llama_index_adapters.services.errors import (
     LONGEST_WAIT,
     described,
     is_transient,

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
-from llama_index_adapters.dataset.split import split_by_passage, split_by_query
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.questions.split import split_by_passage, split_by_query
 
 
 def question_set(judgements, texts=None, unasked=0):

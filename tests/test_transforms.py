@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from llama_index_adapters.adapters.base import BaseAdapter, transform_of
-from llama_index_adapters.adapters.linear import IdentityAdapter, LinearAdapter
-from llama_index_adapters.adapters.memory import MemoryAdapter
-from llama_index_adapters.adapters.registry import KINDS, kind_of
-from llama_index_adapters.adapters.two_layer import TwoLayerAdapter, TwoLayerNN
-from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
-from llama_index_adapters.persistence import load_adapter, load_saved, save_adapter
-from llama_index_adapters.transforms import (
+from llama_index_adapters.adapters.disk import load_adapter, load_saved, save_adapter
+from llama_index_adapters.adapters.families import KINDS, kind_of
+from llama_index_adapters.adapters.learned.base import BaseAdapter, transform_of
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.adapters.learned.memory import MemoryAdapter
+from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
+from llama_index_adapters.adapters.served.base import (
     ACTIVATIONS,
     IdentityTransform,
     LinearTransform,
     adapt,
     adapt_vector,
 )
+from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 
 DIM = 12
 

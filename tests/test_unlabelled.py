@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from llama_index_adapters import AdapterEmbeddingModel, finetune_without_labels
+from llama_index_adapters.engines.unlabelled import (
+    PASSAGE_POWER,
+    PASSAGE_POWER_WITH_LOG,
+    QUERY_POWER,
+)
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
 from llama_index_adapters.training.closed_form import whitening
-from llama_index_adapters.unlabelled import PASSAGE_POWER, PASSAGE_POWER_WITH_LOG, QUERY_POWER
 from tests.fakes import CountingEmbedding
 
 PASSAGES = [f"passage {number}" for number in range(30)]

@@ -13,11 +13,11 @@ from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.rate_limiter import BaseRateLimiter
 
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapter
-from llama_index_adapters.persistence import save_adapter
-from llama_index_adapters.watching import dispatchers_of, is_watched
+from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.serving.watching import dispatchers_of, is_watched
 from tests.fakes import AsyncEmbedding
 
-MODULE = "llama_index_adapters.embedding"
+MODULE = "llama_index_adapters.serving.model"
 NAMES = ("root", core.__name__, MODULE)
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import distributed, multiprocessing, nn
 
-from llama_index_adapters.adapters.base import BaseAdapter
-from llama_index_adapters.adapters.linear import LinearAdapter
-from llama_index_adapters.adapters.two_layer import TwoLayerAdapter
+from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
+from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter
 from llama_index_adapters.training.fit import fit_best
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions

@@ -20,9 +20,9 @@ from benchmarks.speed.machine import about
 from benchmarks.speed.measurement import Settings
 from benchmarks.speed.measurements import MEASUREMENTS
 from benchmarks.speed.report import MISSED, markdown, terminal_table
-from llama_index_adapters.atomic import write_text
-from llama_index_adapters.dataset.combine import sample_queries
 from llama_index_adapters.errors import AdaptersError, MissingFileError
+from llama_index_adapters.files.atomic import write_text
+from llama_index_adapters.questions.combine import sample_queries
 
 DEFAULT_OUTPUT = Path(__file__).parents[2] / "docs" / "performance.md"
 TABLE_WIDTH = 150

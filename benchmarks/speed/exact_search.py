@@ -45,7 +45,7 @@ def ranking_seconds(*, passages: int, queries: int, repetitions: int) -> dict[st
     import numpy as np
 
     from benchmarks.speed.timing import side_by_side
-    from llama_index_adapters.ranking import top_k, unit_rows
+    from llama_index_adapters.retrieval.ranking import top_k, unit_rows
 
     rng = np.random.default_rng(0)
     corpus = unit_rows(rng.standard_normal((passages, DIM), dtype=np.float32))

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from llama_index_adapters.atomic import write_text
 from llama_index_adapters.errors import InvalidFileError
+from llama_index_adapters.files.atomic import write_text
 
 FORMAT_VERSION = 1
 

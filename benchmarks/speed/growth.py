@@ -109,7 +109,7 @@ def _step_seconds(vectors: str, negatives: Any) -> float:
     import torch
 
     from llama_index_adapters import Relevance, VectorDataset
-    from llama_index_adapters.adapters.linear import LinearAdapter
+    from llama_index_adapters.adapters.learned.linear import LinearAdapter
     from llama_index_adapters.training.objective import RetrievalObjective
     from llama_index_adapters.training.options import TrainingOptions
 
@@ -137,7 +137,7 @@ def ranking_seconds(*, vectors: str, folder: str) -> float:
     """Rank all passages for some queries."""
     import numpy as np
 
-    from llama_index_adapters.ranking import top_k
+    from llama_index_adapters.retrieval.ranking import top_k
 
     passages = np.load(vectors, mmap_mode="r")
     queries = passages[:: max(1, len(passages) // _QUERIES)][:_QUERIES]
@@ -146,8 +146,8 @@ def ranking_seconds(*, vectors: str, folder: str) -> float:
 
 def serving_seconds(*, vectors: str, folder: str) -> float:
     """Answer queries through a linear adapter."""
-    from llama_index_adapters.adapters.linear import LinearAdapter
-    from llama_index_adapters.persistence import save_adapter
+    from llama_index_adapters.adapters.disk import save_adapter
+    from llama_index_adapters.adapters.learned.linear import LinearAdapter
 
     path = Path(folder) / "growth-linear"
     save_adapter(path, LinearAdapter(DIM))

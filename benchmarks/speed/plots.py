@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure as Canvas
 
 from benchmarks.speed.figures import Curve
-from llama_index_adapters.atomic import write_text
+from llama_index_adapters.files.atomic import write_text
 
 GIB = 2**30
 

@@ -1,1 +1,1 @@
-"""What is learned: adapter families."""
+"""Adapter families: how each is served, learned and kept on disk."""

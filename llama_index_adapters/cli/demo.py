@@ -23,7 +23,7 @@ from llama_index_adapters.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from llama_index_adapters.demo import Search
+    from llama_index_adapters.demo.run import Search
 
 HELP = """Finetune and compare on your installation's documentation.
 
@@ -55,7 +55,7 @@ def demo(
     """Run the demo and show what it gave."""
     base_model = models.open_embed_model(models.LOCAL)
 
-    from llama_index_adapters.demo import run_demo
+    from llama_index_adapters.demo.run import run_demo
 
     out = console()
     result = run_demo(

@@ -17,7 +17,7 @@ from llama_index_adapters.cli.options import (
     StoreOption,
 )
 from llama_index_adapters.cli.output import console, counted, show_comparison, shows_progress, took
-from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import Similarity
 
 HELP = """Measure a saved adapter against its base model.
 
@@ -59,19 +59,19 @@ def evaluate(
     json: JsonOption = None,
 ) -> None:
     """Compare base and adapted on a question set."""
-    from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
-    from llama_index_adapters.persistence import load_saved
+    from llama_index_adapters.adapters.disk import load_saved
+    from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 
     dataset = EmbeddingQAFinetuneDataset.from_json(test)
     saved = load_saved(directory)
     name = embed_model or models.name_of_base_model(saved.metadata.base_model)
     base_model = models.open_embed_model(name)
 
-    from llama_index_adapters.embedding import AdapterEmbeddingModel
     from llama_index_adapters.evaluation.evaluate import Evaluation
     from llama_index_adapters.evaluation.evaluate import evaluate as evaluated
     from llama_index_adapters.evaluation.replacement import LABELS, Replacement, compare_adapters
     from llama_index_adapters.evaluation.result_file import result_record, write_result
+    from llama_index_adapters.serving.model import AdapterEmbeddingModel
     from llama_index_adapters.vectors.identity import model_label
 
     model = AdapterEmbeddingModel(base_model, directory)

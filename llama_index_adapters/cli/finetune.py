@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from llama_index_adapters.adapters.registry import ADAPTERS, DEFAULT_ADAPTER
+from llama_index_adapters.adapters.families import ADAPTERS, DEFAULT_ADAPTER
 from llama_index_adapters.cli import models
 from llama_index_adapters.cli.options import (
     DirectoryOutput,
@@ -26,14 +26,14 @@ from llama_index_adapters.cli.output import (
     shows_progress,
     took,
 )
-from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
-    from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
+    from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
     from llama_index_adapters.evaluation.comparison import Comparison
     from llama_index_adapters.evaluation.evaluate import Evaluation
+    from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 
 HELP = """Train an adapter on questions with known answers.
 
@@ -135,14 +135,14 @@ def finetune(
     ] = TrainingOptions.device,
 ) -> None:
     """Finetune, measure, and show how to use the result."""
-    from llama_index_adapters.dataset.qa_dataset import EmbeddingQAFinetuneDataset
+    from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 
     train_set = EmbeddingQAFinetuneDataset.from_json(train)
     val_set = None if val is None else EmbeddingQAFinetuneDataset.from_json(val)
     test_set = None if test is None else EmbeddingQAFinetuneDataset.from_json(test)
     base_model = models.open_embed_model(embed_model)
 
-    from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
+    from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
     from llama_index_adapters.evaluation.evaluate import evaluate
     from llama_index_adapters.evaluation.result_file import (
         MeasuredOn,

@@ -61,8 +61,8 @@ def generate(
     """Generate a question set from files."""
     language_model = models.open_llm(llm)
 
-    from llama_index_adapters.dataset.files import nodes_from_files
-    from llama_index_adapters.dataset.generate import generate_qa_embedding_pairs
+    from llama_index_adapters.questions.generation.documents import nodes_from_files
+    from llama_index_adapters.questions.generation.generate import generate_qa_embedding_pairs
 
     out = console()
     nodes = nodes_from_files(paths, chunk_size=chunk_size)

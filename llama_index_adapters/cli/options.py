@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from llama_index_adapters.errors import InvalidFileError, UnwritableFileError, closest_name
-from llama_index_adapters.ranking import SIMILARITIES
+from llama_index_adapters.retrieval.ranking import SIMILARITIES
 
 
 def one_of(values: Sequence[str]) -> Callable[[str], str]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from llama_index_adapters.checks import seeded_generator
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
-from llama_index_adapters.ranking import mean_metrics, metrics_at_k, top_k
-from llama_index_adapters.seeds import seeded_generator
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, top_k
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -171,7 +171,7 @@ def compare(
 
     Args:
         base: per-query metrics of the base vectors, as
-            :func:`llama_index_adapters.ranking.metrics_at_k` gives them.
+            :func:`llama_index_adapters.retrieval.ranking.metrics_at_k` gives them.
         adapted: the same metrics of the same queries in the same order, adapted.
         seed: the same seed gives the same numbers.
         confidence: the level of the intervals, above 0 and below 1.
@@ -235,7 +235,7 @@ def compare_queries(
 
     Returns:
         The comparison at ``k``, on every metric of
-        :data:`llama_index_adapters.ranking.METRICS`.
+        :data:`llama_index_adapters.retrieval.ranking.METRICS`.
 
     Raises:
         InvalidVectorsError: for vectors that do not fit the data, or no base to compare with.

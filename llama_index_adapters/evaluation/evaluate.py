@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
-from llama_index_adapters.ranking import Similarity
-from llama_index_adapters.seeds import require_seed
+from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 if TYPE_CHECKING:
-    from llama_index_adapters.embedding import AdapterEmbeddingModel
+    from llama_index_adapters.serving.model import AdapterEmbeddingModel
 
 
 @dataclass(frozen=True)

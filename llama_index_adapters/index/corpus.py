@@ -16,17 +16,17 @@ from llama_index.core.storage.docstore.types import BaseDocumentStore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from numpy.typing import NDArray
 
+from llama_index_adapters.checks import seeded_generator
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
-from llama_index_adapters.index.files import CorpusFiles
-from llama_index_adapters.index.labels import Judgements, as_judgements
-from llama_index_adapters.index.search import StoreSearch
-from llama_index_adapters.paths import as_path
-from llama_index_adapters.ranking import Similarity
-from llama_index_adapters.relevance import Relevance
-from llama_index_adapters.seeds import seeded_generator
+from llama_index_adapters.files.paths import as_path
+from llama_index_adapters.index.corpus_files import CorpusFiles
+from llama_index_adapters.index.store_search import StoreSearch
+from llama_index_adapters.questions.labels import Judgements, as_judgements
+from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.store import EmbeddingStore
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 UnknownNodes = Literal["refuse", "drop"]
 

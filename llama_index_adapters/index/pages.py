@@ -13,7 +13,7 @@ from llama_index_adapters.errors import (
     InvalidOptionError,
     UnsupportedStoreError,
 )
-from llama_index_adapters.ranking import SIMILARITIES, Similarity
+from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 from tqdm.auto import tqdm
 
-from llama_index_adapters.embedding import AdapterEmbeddingModel
+from llama_index_adapters.checks import require_seed, seeded_generator
 from llama_index_adapters.errors import (
     InvalidDatasetError,
     InvalidOptionError,
@@ -23,7 +23,7 @@ from llama_index_adapters.errors import (
     ModelMismatchError,
 )
 from llama_index_adapters.index.corpus import IndexCorpus, node_of, node_record
-from llama_index_adapters.index.files import CorpusFiles
+from llama_index_adapters.index.corpus_files import CorpusFiles
 from llama_index_adapters.index.pages import (
     Page,
     Reading,
@@ -32,11 +32,11 @@ from llama_index_adapters.index.pages import (
     require_reading,
 )
 from llama_index_adapters.index.registry import reader_for
-from llama_index_adapters.ranking import unit_rows
-from llama_index_adapters.seeds import require_seed, seeded_generator
+from llama_index_adapters.retrieval.ranking import unit_rows
+from llama_index_adapters.retrieval.vector_dataset import as_matrix
+from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.identity import checked_model, model_label
 from llama_index_adapters.vectors.request import ask_passages
-from llama_index_adapters.vectors.vector_dataset import as_matrix
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import ray.data
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
 
-from llama_index_adapters.dataset.qa_dataset import as_dataset
 from llama_index_adapters.errors import EmbeddingError, InvalidOptionError
+from llama_index_adapters.questions.question_set import as_dataset
 from llama_index_adapters.ray.placement import beside_the_driver, connect
-from llama_index_adapters.service_errors import described
+from llama_index_adapters.services.errors import described
 from llama_index_adapters.vectors.ask import ask_here, in_asking_order, workers_of
 from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.embed import store_vectors

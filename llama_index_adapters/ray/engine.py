@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from ray.train import RunConfig, ScalingConfig
 
-from llama_index_adapters.engine import EmbeddingAdapterFinetuneEngine
+from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
+from llama_index_adapters.engines.base import FinetuneResult
+from llama_index_adapters.engines.data import TrainingVectors
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.interface import FinetuneResult
 from llama_index_adapters.ray.train import fit_on_ray
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.training_data import TrainingVectors
 
 if TYPE_CHECKING:
     from llama_index_adapters.training.fit import Fit

@@ -12,7 +12,7 @@ import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-from llama_index_adapters.checkpoints import Checkpoints
+from llama_index_adapters.engines.data import TrainingVectors
 from llama_index_adapters.errors import (
     AdaptersError,
     InvalidOptionError,
@@ -21,11 +21,11 @@ from llama_index_adapters.errors import (
 )
 from llama_index_adapters.ray.arrays import SharedDataset, Sharing, opened
 from llama_index_adapters.ray.placement import beside_the_driver, connect
+from llama_index_adapters.training.checkpoints import Checkpoints
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.training_data import TrainingVectors
 
 if TYPE_CHECKING:
-    from llama_index_adapters.adapters.base import BaseAdapter
+    from llama_index_adapters.adapters.learned.base import BaseAdapter
     from llama_index_adapters.training.fit import Fit
 
 # How often a run that lost a worker begins again.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llama_index_adapters.ranking import Similarity, row_blocks, scoring_form, unit_rows
-from llama_index_adapters.transforms import FloatArray
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.retrieval.ranking import Similarity, row_blocks, scoring_form, unit_rows
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 # How much of the second moment is replaced by a multiple of the identity; without it,
 # directions that few vectors use would be blown up.

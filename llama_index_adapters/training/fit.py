@@ -8,9 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from llama_index_adapters.adapters.base import BaseAdapter
-from llama_index_adapters.adapters.linear import IdentityAdapter
+from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter
+from llama_index_adapters.adapters.served.base import FloatArray
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.certainty import lower_end
 from llama_index_adapters.training.holdout import (
     Fold,
@@ -27,10 +29,8 @@ from llama_index_adapters.training.loop import (
     train_adapter,
 )
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.training.search import AfterStep, Trial, search_adapter
+from llama_index_adapters.training.search.plan import AfterStep, Trial, search_adapter
 from llama_index_adapters.training.workers import ALONE, Workers
-from llama_index_adapters.transforms import FloatArray
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def fit_best(
     after_step: AfterStep | None = None,
     workers: Workers = ALONE,
 ) -> Fit:
-    """Choose the adapter too; see :func:`llama_index_adapters.training.search.search_adapter`."""
+    """Choose the adapter too, as ``search_adapter`` does."""
     if validation is not None:
         require_same_space(train, validation)
     found = search_adapter(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 HoldoutUnit = Literal["query", "passage"]
 

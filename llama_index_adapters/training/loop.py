@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from llama_index_adapters.adapters.base import BaseAdapter, ModuleTransform
+from llama_index_adapters.adapters.learned.base import BaseAdapter, ModuleTransform
+from llama_index_adapters.adapters.served.base import FloatArray, adapt
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError, TrainingError
-from llama_index_adapters.ranking import metrics_at_k, top_k, unit_rows
+from llama_index_adapters.retrieval.ranking import metrics_at_k, top_k, unit_rows
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.mining import mine
 from llama_index_adapters.training.objective import RetrievalObjective
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.workers import ALONE, Workers
-from llama_index_adapters.transforms import FloatArray, adapt
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from llama_index_adapters.ranking import top_k
-from llama_index_adapters.transforms import FloatArray
-from llama_index_adapters.vectors.vector_dataset import PassageSearch, VectorDataset
+from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.retrieval.ranking import top_k
+from llama_index_adapters.retrieval.vector_dataset import PassageSearch, VectorDataset
 
 
 def mine(

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llama_index_adapters.ranking import Similarity, scoring_form
-from llama_index_adapters.transforms import FloatArray
+from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.retrieval.ranking import Similarity, scoring_form
 
 # Scores of one block of passages against a batch of queries; larger buys no speed.
 _BLOCK_ELEMENTS = 16 * 2**20

@@ -14,16 +14,16 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from llama_index_adapters.dataset.qa_dataset import as_dataset
 from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError, InvalidOptionError
-from llama_index_adapters.ranking import SIMILARITIES, Similarity
-from llama_index_adapters.relevance import Relevance
+from llama_index_adapters.questions.question_set import as_dataset
+from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
+from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.vectors.ask import Ask, ask_here
 from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
 from llama_index_adapters.vectors.request import RejectedTextError
 from llama_index_adapters.vectors.store import ROLES, EmbeddingStore, Role
-from llama_index_adapters.vectors.vector_dataset import VectorDataset
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tenacity.wait import wait_base, wait_random_exponential
 
 from llama_index_adapters.errors import EmbeddingError
-from llama_index_adapters.service_errors import (
+from llama_index_adapters.services.errors import (
     REFUSED,
     REJECTED,
     WaitAsTold,

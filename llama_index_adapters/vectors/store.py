@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from llama_index_adapters.cache import cache_directory
 from llama_index_adapters.errors import (
     EmbeddingError,
     InvalidFileError,
@@ -27,7 +26,8 @@ from llama_index_adapters.errors import (
     MissingFileError,
     UnwritableFileError,
 )
-from llama_index_adapters.paths import as_path
+from llama_index_adapters.files.cache import cache_directory
+from llama_index_adapters.files.paths import as_path
 from llama_index_adapters.vectors.checks import checked_vectors
 
 Role = Literal["query", "passage"]

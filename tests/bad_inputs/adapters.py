@@ -20,6 +20,7 @@ from llama_index_adapters import (
     compare_adapters,
     evaluate,
 )
+from llama_index_adapters.adapters.disk import load_adapter, load_saved, save_adapter
 from llama_index_adapters.errors import (
     EmbeddingError,
     InvalidAdapterError,
@@ -32,7 +33,6 @@ from llama_index_adapters.errors import (
     UnknownOptionError,
     UnwritableFileError,
 )
-from llama_index_adapters.persistence import load_adapter, load_saved, save_adapter
 from tests.bad_inputs.rows import EYE, GOOD, NAN, ROWS, BadInput, Call, holds, rows
 from tests.fakes import CountingEmbedding, WordsEmbedding
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from unittest import mock
 
 from llama_index_adapters import EmbeddingQAFinetuneDataset
-from llama_index_adapters.adapters.linear import LinearAdapter
+from llama_index_adapters.adapters.disk import AdapterMetadata, save_adapter
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.cli import main, models
 from llama_index_adapters.errors import AdaptersError
-from llama_index_adapters.persistence import AdapterMetadata, save_adapter
 from tests.bad_inputs.rows import GOOD, BadInput, Call, rows
 from tests.fakes import CountingEmbedding, ScriptedLLM
 

@@ -14,7 +14,7 @@ from llama_index_adapters import (
     VectorDataset,
     finetune_without_labels,
 )
-from llama_index_adapters.adapters.linear import LinearAdapter
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.errors import (
     InvalidDatasetError,
     InvalidFileError,

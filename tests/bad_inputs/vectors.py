@@ -21,7 +21,7 @@ from llama_index_adapters.errors import (
     UnknownOptionError,
     UnwritableFileError,
 )
-from llama_index_adapters.ranking import top_k
+from llama_index_adapters.retrieval.ranking import top_k
 from llama_index_adapters.vectors import local
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.store import EmbeddingStore

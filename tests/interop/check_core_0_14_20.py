@@ -23,7 +23,7 @@ from llama_index.core.llms import CompletionResponse, CompletionResponseGen, Cus
 from llama_index.core.schema import TextNode
 
 from llama_index_adapters import EmbeddingQAFinetuneDataset, generate_qa_embedding_pairs
-from llama_index_adapters.dataset.qa_dataset import as_dataset
+from llama_index_adapters.questions.question_set import as_dataset
 
 SUBJECTS = [f"{color} {thing}" for color in ("red", "green", "blue") for thing in "abcdefgh"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from llama_index_adapters.errors import UnsupportedStoreError
 from llama_index_adapters.index.pages import Page, Reading
-from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import Similarity
 
 # Kinds that keep the vectors as they were given; the others keep codes.
 _EXACT = ("IndexFlat", "IndexFlatL2", "IndexFlatIP", "IndexHNSWFlat", "IndexIVFFlat")

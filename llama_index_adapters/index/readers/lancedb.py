@@ -7,7 +7,7 @@ from typing import Any
 
 from llama_index_adapters.errors import UnsupportedStoreError
 from llama_index_adapters.index.pages import Page, Reading, similarity_called
-from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import Similarity
 
 _SIMILARITIES: dict[str, Similarity] = {
     "l2": "euclidean",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from llama_index_adapters.index.pages import Page, Reading, similarity_called
-from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import Similarity
 
 _SIMILARITIES: dict[str, Similarity] = {
     "IP": "dot_product",

@@ -9,7 +9,7 @@ import numpy as np
 
 from llama_index_adapters.errors import UnsupportedStoreError
 from llama_index_adapters.index.pages import Page, Reading, similarity_called
-from llama_index_adapters.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import Similarity
 
 # LlamaIndex keeps the text in the payload, either inside the node or under one of these.
 _TEXT_KEYS = ("text", "doc_text")

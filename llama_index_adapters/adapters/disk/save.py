@@ -1,0 +1,145 @@
+"""An adapter to a directory on disk."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from os import PathLike, fspath
+from typing import TYPE_CHECKING
+
+import safetensors.numpy
+
+from llama_index_adapters import __version__
+from llama_index_adapters.adapters.disk.built_in import build_transform
+from llama_index_adapters.adapters.disk.config import (
+    FORMAT_VERSION,
+    AdapterConfig,
+    AdapterMetadata,
+    BaseModelInfo,
+    Dimensions,
+    adapter_fingerprint,
+    as_json_holds,
+    dimension_of,
+    to_json,
+)
+from llama_index_adapters.adapters.disk.files import (
+    CARD,
+    CONFIG,
+    OLD_WEIGHTS,
+    WEIGHTS,
+    require_finite,
+)
+from llama_index_adapters.adapters.disk.model_card import model_card
+from llama_index_adapters.adapters.families import CUSTOM, kind_of
+from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, UnwritableFileError
+from llama_index_adapters.files.atomic import replace_directory
+from llama_index_adapters.files.paths import as_path
+
+if TYPE_CHECKING:
+    from llama_index_adapters.adapters.learned.base import BaseAdapter
+
+_OWN_FILES = frozenset({CONFIG, WEIGHTS, CARD, OLD_WEIGHTS})
+_LIBRARIES = ("llama-index-core", "numpy", "safetensors", "torch")
+
+
+def save_adapter(
+    path: str | PathLike[str],
+    adapter: BaseAdapter,
+    *,
+    metadata: AdapterMetadata | None = None,
+    unit_input: bool | None = None,
+) -> str:
+    """Write an adapter's directory, whole or not at all.
+
+    The same adapter and metadata give the same bytes. An adapter that is already there is
+    replaced; a directory with anything else in it is refused, see :func:`require_own_directory`.
+
+    Args:
+        path: the directory to write.
+        adapter: the adapter to save.
+        metadata: what is known about it beside its weights.
+        unit_input: whether the adapter expects queries of unit length; what the adapter itself
+            says when left out.
+
+    Returns:
+        The fingerprint of what was written, as reading it gives it again.
+
+    Raises:
+        InvalidAdapterError: when its arrays hold NaN or infinity, or its config or metadata
+            cannot be written as JSON.
+        InvalidOptionError: when the directory holds other files.
+        InvalidFileError: when ``path`` is a file.
+        UnwritableFileError: when the directory cannot be written.
+    """
+    metadata = metadata or AdapterMetadata()
+    kind = kind_of(type(adapter))
+    arguments, arrays = as_json_holds(adapter.get_config_dict()), adapter.arrays()
+    require_finite(arrays, type(adapter).__name__)
+    query_dim, passage_dim = metadata.query_dim, metadata.passage_dim
+    if kind == CUSTOM:
+        query_dim = query_dim or dimension_of(vars(adapter), "in_features")
+        passage_dim = passage_dim or dimension_of(vars(adapter), "out_features")
+    else:
+        transform = build_transform(kind, arguments, arrays, type(adapter).__name__)
+        query_dim, passage_dim = transform.query_dim, transform.passage_dim
+    config = AdapterConfig(
+        format_version=FORMAT_VERSION,
+        kind=kind,
+        adapter_class=type(adapter).__name__ if kind == CUSTOM else None,
+        arguments=arguments,
+        dimensions=Dimensions(query=query_dim, passage=passage_dim),
+        unit_input=adapter.unit_input if unit_input is None else unit_input,
+        fingerprint=adapter_fingerprint(kind, arguments, arrays),
+        base_model=BaseModelInfo(name=metadata.base_model, identity=metadata.base_model_identity),
+        training=dict(metadata.training),
+        data=dict(metadata.data),
+        metrics=dict(metadata.metrics),
+        versions={
+            "llama-index-adapters": __version__,
+            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        },
+    )
+    text = to_json(dict(config), "its config and metadata", indent=2) + "\n"
+    card = model_card(
+        kind=kind,
+        query_dim=query_dim,
+        passage_dim=passage_dim,
+        base_model=metadata.base_model,
+        data=metadata.data,
+        metrics=metadata.metrics,
+    )
+    require_own_directory(path)
+    try:
+        with replace_directory(fspath(path)) as directory:
+            (directory / CONFIG).write_bytes(text.encode())
+            (directory / CARD).write_bytes(card.encode(errors="replace"))
+            (directory / WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
+    except OSError as error:
+        raise UnwritableFileError(
+            f"The adapter could not be written to {path} ({error}); what was there is as it was."
+        ) from error
+    return config.fingerprint
+
+
+def require_own_directory(path: str | PathLike[str]) -> None:
+    """Refuse a directory that saving an adapter would take something else from.
+
+    Saving replaces the whole directory, so it must be new, empty, or hold nothing but an
+    adapter. Call it before training, to learn it early.
+
+    Raises:
+        InvalidOptionError: naming what is there.
+        InvalidFileError: when ``path`` is a file.
+    """
+    directory = as_path(path, "The adapter's path")
+    if not directory.is_dir():
+        if directory.exists():
+            raise InvalidFileError(
+                f"{path} is a file; expected a directory, or nothing, to write to."
+            )
+        return
+    others = sorted({entry.name for entry in directory.iterdir()} - _OWN_FILES)
+    if others:
+        raise InvalidOptionError(
+            f"{path} holds files that are not an adapter's ({', '.join(others[:5])}), and saving "
+            "replaces the whole directory. Name a new or an empty one."
+        )

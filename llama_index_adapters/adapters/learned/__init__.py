@@ -1,0 +1,1 @@
+"""What is learned: torch modules, one file for each family."""

@@ -1,0 +1,1 @@
+"""The documentation set and the demo."""

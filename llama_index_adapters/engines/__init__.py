@@ -1,0 +1,1 @@
+"""Engines: from questions to an embedding model for any retriever."""

@@ -1,0 +1,420 @@
+"""The finetune engine: from a question set to an embedding model for any retriever."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+
+from llama_index_adapters.adapters.disk import (
+    AdapterMetadata,
+    load_adapter,
+    load_saved,
+    require_own_directory,
+    save_adapter,
+)
+from llama_index_adapters.adapters.families import (
+    ADAPTERS,
+    CUSTOM,
+    DEFAULT_ADAPTER,
+    kind_of,
+    new_adapter,
+)
+from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
+from llama_index_adapters.engines.data import TrainingData, TrainingVectors, Unlabelled
+from llama_index_adapters.errors import (
+    InvalidOptionError,
+    InvalidVectorsError,
+    NotTrainedError,
+    closest_name,
+)
+from llama_index_adapters.evaluation.comparison import compare
+from llama_index_adapters.files.paths import as_path
+from llama_index_adapters.retrieval.ranking import Similarity, mean_metrics
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.serving.model import AdapterEmbeddingModel
+from llama_index_adapters.training.checkpoints import checkpoints_in
+from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.vectors.checks import require_directions
+from llama_index_adapters.vectors.identity import model_identity, model_label
+
+if TYPE_CHECKING:
+    from llama_index_adapters.adapters.learned.base import BaseAdapter
+    from llama_index_adapters.training.fit import Fit
+
+logger = logging.getLogger(__name__)
+
+# Arguments of LlamaIndex's ``train_model`` that are not about training.
+_SHOW_PROGRESS_BAR = "show_progress_bar"
+# What a search decides itself, or leaves alone; any other training option is meant for one
+# training of a given kind.
+_OPTIONS_OF_A_SEARCH = frozenset({"epochs", "batch_size", "device", "seed", _SHOW_PROGRESS_BAR})
+
+
+class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
+    """Finetune an adapter on the query side of any embedding model.
+
+    The model is only asked for vectors, each text once in its life; it may be a service. Stored
+    passages are never changed, so the result works with an index that exists.
+
+    The first twelve parameters are LlamaIndex's; the defaults are this package's.
+
+    Args:
+        dataset: questions to train on: anything with ``queries``, ``corpus`` and
+            ``relevant_docs``, or vectors as a :class:`VectorDataset`.
+        embed_model: the model the index was built with. May be None when all data are vectors;
+            :meth:`get_finetuned_model` then needs one.
+        batch_size: queries per training step.
+        epochs: passes over the queries, at most.
+        adapter_model: an adapter to train, your own or a built-in one, as it is.
+        dim: dimension of the query vectors; only checked, because the vectors tell.
+        device: torch device to train on; the best available one when left out.
+        model_output_path: directory the adapter is written to.
+        model_checkpoint_path: directory that receives ``step_N`` directories while training.
+        checkpoint_save_steps: steps between two checkpoints.
+        verbose: log every epoch.
+        bias: learn a bias too; by default as the family does.
+        val_dataset: questions to judge by, like ``dataset``. Without it, part of ``dataset`` is
+            held out: queries where passages have several, else passages.
+        adapter: ``"auto"`` tries several kinds and keeps what held-out queries show to be best;
+            ``"linear"``, ``"low-rank"`` and ``"two-layer"`` are trained as they are. When a bias
+            or a training option such as ``learning_rate`` is given, ``"auto"`` means
+            ``"linear"``.
+        rank: rank of the low-rank adapter.
+        target_corpus: texts (or vectors, ``(n, passage_dim)``) of the corpus that will be
+            searched, when it is another than that of ``dataset``. No labels are needed; only
+            ``"auto"`` uses them.
+        query_log: texts (or vectors, ``(n, query_dim)``) of queries without known answers, the
+            more the better. They say how queries are spread; only ``"auto"`` uses them.
+        similarity: how your vector store compares vectors.
+        seed: the same seed gives the same adapter.
+        store: path of the store of vectors; the user's cache directory when left out.
+        show_progress: show progress bars.
+        **train_kwargs: any other :class:`~llama_index_adapters.training.options.TrainingOptions`
+            (``learning_rate``, ``weight_decay``, ``patience``, …), among them LlamaIndex's
+            ``steps_per_epoch``, ``optimizer_class``, ``optimizer_params`` and
+            ``max_grad_norm``; its ``show_progress_bar`` is understood too.
+
+    Raises:
+        UnknownOptionError: for an option that does not exist, with the closest that does.
+        InvalidOptionError: for a value that cannot be used.
+        InvalidDatasetError: when the parts of a dataset do not fit together.
+
+    Example:
+        >>> engine = EmbeddingAdapterFinetuneEngine(train, embed_model, val_dataset=val)
+        >>> print(engine.finetune())
+        >>> retriever = index.as_retriever(embed_model=engine.get_finetuned_model())
+    """
+
+    def __init__(
+        self,
+        dataset: object,
+        embed_model: BaseEmbedding | None,
+        batch_size: int = TrainingOptions.batch_size,
+        epochs: int = TrainingOptions.epochs,
+        adapter_model: BaseAdapter | None = None,
+        dim: int | None = None,
+        device: str | None = None,
+        model_output_path: str | PathLike[str] = "model_output",
+        model_checkpoint_path: str | PathLike[str] | None = None,
+        checkpoint_save_steps: int = 100,
+        verbose: bool = False,
+        bias: bool | None = None,
+        *,
+        val_dataset: object | None = None,
+        adapter: str = DEFAULT_ADAPTER,
+        rank: int | None = None,
+        target_corpus: Unlabelled | None = None,
+        query_log: Unlabelled | None = None,
+        similarity: Similarity = "cosine",
+        seed: int = 0,
+        store: str | PathLike[str] | None = None,
+        show_progress: bool = True,
+        **train_kwargs: Any,
+    ) -> None:
+        self.embed_model = embed_model
+        self._data = TrainingData(
+            dataset,
+            val_dataset,
+            target_corpus,
+            query_log,
+            embed_model=embed_model,
+            similarity=similarity,
+            store=None if store is None else as_path(store, "store"),
+        )
+        self.dataset = self._data.dataset
+        self.val_dataset = self._data.val_dataset
+        if adapter not in ADAPTERS:
+            raise InvalidOptionError(
+                f"adapter is {adapter!r}; use one of {', '.join(ADAPTERS)}."
+                + closest_name(str(adapter), ADAPTERS)
+            )
+        if rank is not None and (adapter != "low-rank" or adapter_model is not None):
+            raise InvalidOptionError(
+                f"rank is {rank}, but only adapter='low-rank' has one. Leave rank out."
+            )
+        if rank is not None and (type(rank) is not int or rank < 1):
+            raise InvalidOptionError(f"rank is {rank!r}; give a whole number from 1 on.")
+        if adapter_model is not None:
+            _require_adapter(adapter_model)
+        self.adapter_model = adapter_model
+        self.adapter = adapter
+        self.dim = dim
+        self._bias = bias
+        self._rank = rank
+        self._output_path = as_path(model_output_path, "model_output_path")
+        self._checkpoints = checkpoints_in(
+            model_checkpoint_path, checkpoint_save_steps, beside=self._output_path
+        )
+        self._verbose = verbose
+        self._show_progress = show_progress
+        self._options = TrainingOptions(
+            batch_size=batch_size, epochs=epochs, device=device, seed=seed
+        )
+        self.adapter = self._adapter_for(train_kwargs)
+        own = set(inspect.signature(EmbeddingAdapterFinetuneEngine).parameters) - {"train_kwargs"}
+        self._options, self._show_progress = self._with(train_kwargs, own)
+        require_own_directory(self._output_path)
+        self._result: FinetuneResult | None = None
+        self._trained: BaseAdapter | None = None
+        self._fingerprint: str | None = None
+
+    @classmethod
+    def from_model_path(
+        cls,
+        dataset: object,
+        embed_model: BaseEmbedding | None,
+        model_path: str | PathLike[str],
+        model_cls: type[BaseAdapter] | None = None,
+        **kwargs: Any,
+    ) -> EmbeddingAdapterFinetuneEngine:
+        """Continue from a saved adapter of any kind, LlamaIndex's directories included.
+
+        A directory that holds the identity, because nothing had beaten the base model, is
+        continued by an adapter of the family asked for: each of them starts there.
+
+        Args:
+            dataset: questions to train on.
+            embed_model: the model the adapter was trained on.
+            model_path: the adapter's directory.
+            model_cls: its class, needed only for an adapter of your own.
+            **kwargs: as in the constructor.
+
+        Raises:
+            MissingFileError: when there is no adapter.
+            InvalidAdapterError: when it cannot be used.
+        """
+        adapter = load_adapter(model_path, model_cls)
+        start = None if _kind(adapter) == "identity" else adapter
+        return cls(dataset, embed_model, adapter_model=start, **kwargs)
+
+    def finetune(self, **train_kwargs: Any) -> FinetuneResult:
+        """Embed what is missing, train, judge, save.
+
+        Args:
+            **train_kwargs: training options for this run, as in the constructor.
+
+        Raises:
+            UnknownOptionError: for an option that does not exist.
+            InvalidOptionError: for a value that cannot be used.
+            EmbeddingError: when the embedding model fails; what it gave before is stored.
+            InvalidVectorsError: when the vectors do not fit together.
+            TrainingError: when the loss is no longer a number.
+        """
+        from llama_index_adapters.training.loop import torch_device
+
+        adapter = self._adapter_for(train_kwargs)
+        options, show_progress = self._with(train_kwargs)
+        torch_device(options.device)  # a wrong one is found before anything is embedded
+        vectors = self._data.vectors(show_progress=show_progress)
+        train = vectors.train
+        require_directions(train.queries, "dataset")
+        if vectors.validation is not None:
+            require_directions(vectors.validation.queries, "val_dataset")
+        if self.dim not in (None, train.queries.shape[1]):
+            raise InvalidVectorsError(
+                f"dim is {self.dim}, but the query vectors have {train.queries.shape[1]} "
+                "dimensions. Leave dim out."
+            )
+
+        started = time.perf_counter()
+        fitted = self._fit(adapter, vectors, options, show_progress)
+        trained = time.perf_counter()
+        if self._verbose:
+            for record in (*fitted.history, *fitted.trials):
+                logger.info("%s", record)
+        comparison = None
+        if fitted.base is not None:
+            comparison = compare(fitted.base, fitted.adapted, seed=options.seed)
+        adapted = mean_metrics(fitted.adapted)
+        evaluated = time.perf_counter()
+
+        base = None if comparison is None else comparison.base
+        self._save(fitted, adapter, train, options, {"base": base, "adapted": adapted})
+        self._trained = fitted.adapter
+        self._result = FinetuneResult(
+            adapter=_kind(fitted.adapter),
+            path=self._output_path,
+            comparison=comparison,
+            adapted=adapted,
+            history=fitted.history,
+            trials=fitted.trials,
+            target_corpus="target_corpus" in vectors.unlabelled,
+            similarity=train.similarity,
+            seconds={
+                "embed": vectors.seconds,
+                "train": trained - started,
+                "evaluate": evaluated - trained,
+            },
+            texts_embedded=vectors.texts_embedded,
+        )
+        return self._result
+
+    def get_finetuned_model(self, **model_kwargs: Any) -> AdapterEmbeddingModel:
+        """Return the base model with the trained adapter on its query side.
+
+        Args:
+            **model_kwargs: options of :class:`~llama_index_adapters.AdapterEmbeddingModel`.
+
+        Raises:
+            NotTrainedError: before :meth:`finetune`, without a base model, or when something
+                else has replaced the saved adapter.
+        """
+        if self._trained is None:
+            raise NotTrainedError(
+                "There is no finetuned model yet. Call finetune() first; an adapter that was "
+                "saved before is opened with AdapterEmbeddingModel(base_embed_model, path)."
+            )
+        if self.embed_model is None:
+            raise NotTrainedError(
+                "The engine was given vectors and no embed_model. Use "
+                f"AdapterEmbeddingModel(base_embed_model, {str(self._output_path)!r})."
+            )
+        model_kwargs.setdefault("adapter_cls", _own_class(self._trained))
+        saved = load_saved(self._output_path, model_kwargs["adapter_cls"])
+        if saved.fingerprint != self._fingerprint:
+            raise NotTrainedError(
+                f"{self._output_path} no longer holds the adapter that this engine trained; "
+                "another run has replaced it. Call finetune() again, and give every engine a "
+                "model_output_path of its own."
+            )
+        return AdapterEmbeddingModel(self.embed_model, self._output_path, **model_kwargs)
+
+    def _with(
+        self, train_kwargs: Mapping[str, Any], own: Collection[str] = ()
+    ) -> tuple[TrainingOptions, bool]:
+        changes = dict(train_kwargs)
+        show_progress = bool(changes.pop(_SHOW_PROGRESS_BAR, self._show_progress))
+        return self._options.updated(changes, beside={*own, _SHOW_PROGRESS_BAR}), show_progress
+
+    def _adapter_for(self, train_kwargs: Collection[str]) -> str:
+        """Return the family to train, given the options of this run.
+
+        Raises:
+            InvalidOptionError: when something was given that only a search would use.
+        """
+        name = self.adapter
+        one_training = self._bias is not None or not set(train_kwargs) <= _OPTIONS_OF_A_SEARCH
+        if name == "auto" and one_training:
+            name = "linear"
+        if self.adapter_model is None and name == "auto":
+            return name
+        if self._data.unlabelled:
+            unused = next(iter(self._data.unlabelled))
+            raise InvalidOptionError(
+                f"{unused} is given, but only the search (adapter='auto', without adapter_model, "
+                f"bias or options of one training) uses it. Leave {unused} out, or those."
+            )
+        return name
+
+    def _fit(
+        self,
+        name: str,
+        vectors: TrainingVectors,
+        options: TrainingOptions,
+        show_progress: bool,
+    ) -> Fit:
+        from llama_index_adapters.training.fit import fit, fit_best
+
+        adapter = self._start(name, vectors.train, options)
+        train, validation = vectors.train, vectors.validation
+        after_step = self._checkpoints
+        if adapter is None:
+            return fit_best(
+                train,
+                validation,
+                options,
+                target_corpus=vectors.unlabelled.get("target_corpus"),
+                query_log=vectors.unlabelled.get("query_log"),
+                show_progress=show_progress,
+                after_step=after_step,
+            )
+        return fit(
+            adapter, train, validation, options, show_progress=show_progress, after_step=after_step
+        )
+
+    def _start(
+        self, name: str, train: VectorDataset, options: TrainingOptions
+    ) -> BaseAdapter | None:
+        """Return the adapter to train, None for a search."""
+        if self.adapter_model is not None:
+            return copy.deepcopy(self.adapter_model)
+        if name == "auto":
+            return None
+        dims = train.queries.shape[1], train.passages.shape[1]
+        return new_adapter(name, *dims, bias=self._bias, rank=self._rank, seed=options.seed)
+
+    def _save(
+        self,
+        fitted: Fit,
+        adapter: str,
+        train: VectorDataset,
+        options: TrainingOptions,
+        metrics: Mapping[str, Any],
+    ) -> None:
+        model = self.embed_model
+        metadata = AdapterMetadata(
+            base_model=None if model is None else model_label(model),
+            base_model_identity=None if model is None else model_identity(model),
+            query_dim=train.queries.shape[1],
+            passage_dim=train.passages.shape[1],
+            training={
+                **options.to_dict(),
+                "adapter": adapter,
+                "similarity": train.similarity,
+                "trials": [asdict(trial) for trial in fitted.trials],
+            },
+            data={
+                "fingerprint": train.fingerprint(),
+                "queries": len(train.queries),
+                "passages": len(train.passages),
+            },
+            metrics={name: values for name, values in metrics.items() if values is not None},
+        )
+        self._fingerprint = save_adapter(self._output_path, fitted.adapter, metadata=metadata)
+
+
+def _kind(adapter: BaseAdapter) -> str:
+    return kind_of(type(adapter))
+
+
+def _own_class(adapter: BaseAdapter) -> type[BaseAdapter] | None:
+    """Return the class of a user's own adapter, None for a built-in one."""
+    return type(adapter) if _kind(adapter) == CUSTOM else None
+
+
+def _require_adapter(adapter_model: object) -> None:
+    from llama_index_adapters.adapters.learned.base import BaseAdapter
+
+    if not isinstance(adapter_model, BaseAdapter):
+        raise InvalidOptionError(
+            f"adapter_model is a {type(adapter_model).__name__}; give an instance of a subclass of "
+            "llama_index_adapters.BaseAdapter."
+        )

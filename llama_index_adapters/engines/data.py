@@ -1,0 +1,187 @@
+"""What an engine is given to learn from: checked at once, embedded when it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from numpy.typing import NDArray
+
+from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.questions.question_set import as_dataset, with_shared_relevance
+from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.retrieval.vector_dataset import FloatArray, VectorDataset, as_matrix
+from llama_index_adapters.vectors.embed import embed_dataset, embed_role
+from llama_index_adapters.vectors.store import Role
+
+Unlabelled = Sequence[str] | NDArray[np.float32]
+
+# What is known without labels, and how its texts are embedded.
+_ROLES: Mapping[str, Role] = {"target_corpus": "passage", "query_log": "query"}
+
+
+@dataclass
+class TrainingVectors:
+    """Everything a training reads, and what it took to embed.
+
+    Attributes:
+        train: what to learn from.
+        validation: what to judge by, if it was given.
+        unlabelled: vectors without labels, ``(n, dim)`` each, by the name they were given under.
+        texts_embedded: how many texts the model was asked for; the rest were stored.
+        seconds: wall-clock time of embedding.
+    """
+
+    train: VectorDataset
+    validation: VectorDataset | None
+    unlabelled: dict[str, FloatArray]
+    texts_embedded: int
+    seconds: float
+
+
+class TrainingData:
+    """The question sets and unlabelled texts of an engine.
+
+    Args:
+        dataset: questions to train on, as texts or vectors.
+        val_dataset: questions to judge by, or None.
+        target_corpus: passages of the corpus that will be searched, as texts or vectors.
+        query_log: queries without known answers, as texts or vectors.
+        embed_model: embeds the texts; None when there are none.
+        similarity: how the vector store compares.
+        store: path of the store of vectors.
+
+    Raises:
+        InvalidOptionError: when a part needs an embedding model and there is none, or vectors
+            say another similarity.
+        InvalidDatasetError: when the parts of a dataset do not fit together.
+    """
+
+    def __init__(
+        self,
+        dataset: object,
+        val_dataset: object | None,
+        target_corpus: Unlabelled | None,
+        query_log: Unlabelled | None,
+        *,
+        embed_model: BaseEmbedding | None,
+        similarity: Similarity,
+        store: Path | None,
+    ) -> None:
+        self._model = embed_model
+        self._similarity = similarity
+        self._store = store
+        self.dataset = self._checked(dataset, "dataset")
+        self.val_dataset = None
+        if val_dataset is not None:
+            self.val_dataset = self._checked(val_dataset, "val_dataset")
+        given = {"target_corpus": target_corpus, "query_log": query_log}
+        self.unlabelled = {name: part for name, part in given.items() if part is not None}
+        for name, part in self.unlabelled.items():
+            require_usable(part, name, embed_model)
+
+    def vectors(self, *, show_progress: bool) -> TrainingVectors:
+        """Embed what is not stored yet.
+
+        Raises:
+            EmbeddingError: when the embedding model fails; what it gave before is stored.
+            InvalidVectorsError: when vectors that were given do not fit.
+        """
+        train, texts, seconds = self._questions(self.dataset, show_progress, shared=True)
+        result = TrainingVectors(train, None, {}, texts, seconds)
+        if self.val_dataset is not None:
+            result.validation, texts, seconds = self._questions(self.val_dataset, show_progress)
+            result.texts_embedded += texts
+            result.seconds += seconds
+        result.unlabelled, texts, seconds = unlabelled_vectors(
+            self.unlabelled, self._model, self._store, show_progress=show_progress
+        )
+        result.texts_embedded += texts
+        result.seconds += seconds
+        return result
+
+    def _questions(
+        self, data: object, show_progress: bool, *, shared: bool = False
+    ) -> tuple[VectorDataset, int, float]:
+        if isinstance(data, VectorDataset):
+            return data, 0, 0.0
+        assert self._model is not None
+        questions = as_dataset(data)
+        embedded = embed_dataset(
+            with_shared_relevance(questions) if shared else questions,
+            self._model,
+            self._store,
+            similarity=self._similarity,
+            show_progress=show_progress,
+        )
+        return embedded.data, embedded.texts_embedded, embedded.seconds
+
+    def _checked(self, data: object, name: str) -> object:
+        """Refuse data that cannot be used before anything is paid for."""
+        if isinstance(data, VectorDataset):
+            # Cosine may only be the default.
+            if self._similarity not in ("cosine", data.similarity):
+                raise InvalidOptionError(
+                    f"similarity is {self._similarity!r}, but {name} holds vectors to compare by "
+                    f"{data.similarity!r}. Build the VectorDataset with the one that is right."
+                )
+            return data
+        questions = as_dataset(data)
+        if self._model is None:
+            raise InvalidOptionError(
+                f"{name} holds texts, and embed_model is None. Give the embedding model that the "
+                "index was built with, or vectors as a VectorDataset."
+            )
+        return questions
+
+
+def unlabelled_vectors(
+    given: Mapping[str, Unlabelled],
+    embed_model: BaseEmbedding | None,
+    store: Path | None,
+    *,
+    show_progress: bool,
+) -> tuple[dict[str, FloatArray], int, float]:
+    """Return vectors by name, how many texts were embedded for them, and the seconds.
+
+    Args:
+        given: texts or vectors under the names ``target_corpus`` and ``query_log``.
+        embed_model: embeds the texts; None when there are none.
+        store: path of the store of vectors.
+        show_progress: show a progress bar.
+    """
+    vectors: dict[str, FloatArray] = {}
+    texts, seconds = 0, 0.0
+    for name, part in given.items():
+        if isinstance(part, np.ndarray):
+            vectors[name] = as_matrix(part, name)
+            continue
+        assert embed_model is not None
+        vectors[name], more_texts, more_seconds = embed_role(
+            part, _ROLES[name], embed_model, store, show_progress=show_progress
+        )
+        texts, seconds = texts + more_texts, seconds + more_seconds
+    return vectors, texts, seconds
+
+
+def require_usable(given: Unlabelled, name: str, embed_model: BaseEmbedding | None) -> None:
+    """Refuse what cannot become vectors before anything is paid for.
+
+    Raises:
+        InvalidOptionError: saying what was given under that name.
+    """
+    if not isinstance(given, np.ndarray | Sequence):
+        raise InvalidOptionError(
+            f"{name} is of type {type(given).__name__}; give a list of texts, or vectors."
+        )
+    if not len(given):
+        raise InvalidOptionError(f"{name} is empty; give at least one text, or vectors.")
+    if isinstance(given, str):
+        raise InvalidOptionError(f"{name} is one text; give a list of texts, or vectors.")
+    if not isinstance(given, np.ndarray) and embed_model is None:
+        raise InvalidOptionError(
+            f"{name} holds texts, and embed_model is None. Give their vectors."
+        )

@@ -1,0 +1,1 @@
+"""Questions about passages, asked of a language model."""

@@ -1,0 +1,273 @@
+"""Questions about passages, written by a language model: a training set for free text."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import tenacity
+from llama_index.core.llms import LLM, CompletionResponse
+from llama_index.core.schema import BaseNode, MetadataMode
+from tenacity.wait import wait_base, wait_random_exponential
+
+from llama_index_adapters.questions.generation.prompt import DEFAULT_QA_GENERATE_PROMPT_TMPL
+from llama_index_adapters.questions.generation.run import GenerationRun, OnFailure, Passage
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.services.errors import REFUSED, REJECTED, WaitAsTold, status_of
+
+__all__ = [
+    "DEFAULT_QA_GENERATE_PROMPT_TMPL",
+    "agenerate_qa_embedding_pairs",
+    "generate_qa_embedding_pairs",
+]
+
+_RETRY_WAIT: wait_base = wait_random_exponential(multiplier=1, max=60)  # seconds
+
+
+def generate_qa_embedding_pairs(
+    nodes: Sequence[BaseNode],
+    llm: LLM | None = None,
+    qa_generate_prompt_tmpl: str = DEFAULT_QA_GENERATE_PROMPT_TMPL,
+    num_questions_per_chunk: int = 2,
+    retry_limit: int = 3,
+    on_failure: OnFailure = "continue",
+    save_every: int = 500,
+    output_path: Path | str | None = None,
+    verbose: bool = True,
+    *,
+    num_workers: int = 1,
+    metadata_mode: MetadataMode = MetadataMode.EMBED,
+    prompt_metadata_mode: MetadataMode = MetadataMode.NONE,
+) -> EmbeddingQAFinetuneDataset:
+    """Ask a language model for questions about each node, and return them with their passages.
+
+    Every answer is on the disk before the next one is waited for: in a journal beside
+    ``output_path``, or in the user's cache directory under a name made of the nodes, the prompt
+    and the model. Calling again after an interruption, a crash or a failure asks only about the
+    nodes that have no question yet, or whose text has changed. A file that LlamaIndex's function
+    of this name has left at ``output_path`` is continued in the same way.
+
+    Args:
+        nodes: the passages; a node without text is left out.
+        llm: the language model; LlamaIndex's ``Settings.llm`` when not given.
+        qa_generate_prompt_tmpl: the prompt, with ``{context_str}`` for the passage and, if
+            wanted, ``{num_questions_per_chunk}``.
+        num_questions_per_chunk: how many questions to ask for, and to keep at most, per node.
+        retry_limit: how many times to ask about a node before giving it up. Waits in between
+            grow, or are as long as the server's ``retry-after`` says. What the server rejects
+            (HTTP 400, 413, 422) is given up at once; a refusal of the credentials (HTTP 401 or
+            403) ends the call.
+        on_failure: what to do about a node that was given up: "continue" with the others, or
+            "fail".
+        save_every: after how many answers to write the set so far to ``output_path``.
+        output_path: where to write the set, in LlamaIndex's JSON. It holds the nodes of this
+            call; what an earlier call generated for others stays in the journal,
+            ``<output_path>.progress.jsonl``.
+        verbose: show a progress bar.
+        num_workers: how many requests to have under way at a time, in as many threads beside
+            the caller's; the order of the result does not depend on it. Works inside a running
+            event loop.
+        metadata_mode: which form of a node becomes the passage. The default is the one that
+            ``VectorStoreIndex`` embeds (metadata and text), so that training sees the vectors
+            that are stored; LlamaIndex's own function leaves the metadata out (``NONE``).
+        prompt_metadata_mode: which form of a node the language model reads; by default the text
+            without metadata, which often holds paths and dates that nobody asks about.
+
+    Returns:
+        The questions in the order of the nodes, with ids made of node id and question; the corpus
+        has every node, also those without a question.
+
+    Raises:
+        GenerationError: when a node fails and ``on_failure`` is "fail", when the credentials are
+            refused, or when no node has a question in the end.
+        InvalidOptionError: for an option with an impossible value.
+        InvalidDatasetError: for an empty list of nodes, or one id with two texts.
+        InvalidFileError: when ``output_path`` is there but is not a question set.
+    """
+    run = GenerationRun(
+        nodes=nodes,
+        llm=llm,
+        template=qa_generate_prompt_tmpl,
+        num_questions=num_questions_per_chunk,
+        retry_limit=retry_limit,
+        on_failure=on_failure,
+        save_every=save_every,
+        output_path=output_path,
+        verbose=verbose,
+        num_workers=num_workers,
+        metadata_mode=metadata_mode,
+        prompt_metadata_mode=prompt_metadata_mode,
+    )
+    with run.open() as pending:
+        _ask_in_threads(run, pending)
+    return run.result()
+
+
+async def agenerate_qa_embedding_pairs(
+    nodes: Sequence[BaseNode],
+    llm: LLM | None = None,
+    qa_generate_prompt_tmpl: str = DEFAULT_QA_GENERATE_PROMPT_TMPL,
+    num_questions_per_chunk: int = 2,
+    retry_limit: int = 3,
+    on_failure: OnFailure = "continue",
+    save_every: int = 500,
+    output_path: Path | str | None = None,
+    verbose: bool = True,
+    *,
+    num_workers: int = 1,
+    metadata_mode: MetadataMode = MetadataMode.EMBED,
+    prompt_metadata_mode: MetadataMode = MetadataMode.NONE,
+) -> EmbeddingQAFinetuneDataset:
+    """Do what :func:`generate_qa_embedding_pairs` does, through the model's async call.
+
+    Arguments, result and errors are the same, and the two continue each other's work;
+    ``num_workers`` requests are under way at a time in the running event loop.
+    """
+    run = GenerationRun(
+        nodes=nodes,
+        llm=llm,
+        template=qa_generate_prompt_tmpl,
+        num_questions=num_questions_per_chunk,
+        retry_limit=retry_limit,
+        on_failure=on_failure,
+        save_every=save_every,
+        output_path=output_path,
+        verbose=verbose,
+        num_workers=num_workers,
+        metadata_mode=metadata_mode,
+        prompt_metadata_mode=prompt_metadata_mode,
+    )
+    with run.open() as pending:
+        await _ask_in_tasks(run, pending)
+    return run.result()
+
+
+class _Stopped(Exception):  # noqa: N818
+    """Another request has ended the run; this one gives up its next attempt."""
+
+
+def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:
+    """Ask about every passage, ``run.num_workers`` at a time in as many threads.
+
+    A single worker is a thread too: an interrupt from the keyboard reaches the main thread alone,
+    so it never falls between an answer and its place on the disk.
+    """
+    stop = threading.Event()
+
+    def pause(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise _Stopped
+
+    def ask(passage: Passage) -> None:
+        retrying = tenacity.Retrying(sleep=pause, **_policy(run.retry_limit))
+        try:
+            response: CompletionResponse = retrying(run.llm.complete, passage.prompt)
+        except _Stopped:
+            return
+        except Exception as error:
+            run.give_up(passage, error, fatal=status_of(error) in REFUSED)
+        else:
+            run.record(passage, response.text)
+
+    # The pool loses sight of a thread when an interrupt comes while it starts one, so what is
+    # under way is counted here.
+    change = threading.Condition()
+    under_way = 0
+
+    def work(passage: Passage) -> None:
+        nonlocal under_way
+        with change:
+            if stop.is_set():
+                return
+            under_way += 1
+        try:
+            ask(passage)
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            with change:
+                under_way -= 1
+                change.notify_all()
+
+    with ThreadPoolExecutor(run.num_workers) as pool:
+        try:
+            asked = [
+                pool.submit(contextvars.copy_context().run, work, passage) for passage in pending
+            ]
+            for future in as_completed(asked):
+                future.result()
+        except BaseException:
+            # Requests under way are paid for: their answers are waited for and kept.
+            with change:
+                stop.set()
+                change.wait_for(lambda: under_way == 0)
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
+    """Ask about every passage, ``run.num_workers`` at a time in the running event loop."""
+    stop = asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+            raise _Stopped
+
+    async def ask(passage: Passage) -> None:
+        retrying = tenacity.AsyncRetrying(sleep=pause, **_policy(run.retry_limit))
+        try:
+            response: CompletionResponse = await retrying(run.llm.acomplete, passage.prompt)
+        except _Stopped:
+            return
+        except Exception as error:
+            run.give_up(passage, error, fatal=status_of(error) in REFUSED)
+        else:
+            run.record(passage, response.text)
+
+    queue = iter(pending)
+
+    async def work() -> None:
+        try:
+            for passage in queue:
+                await ask(passage)
+                if stop.is_set():
+                    return
+        except BaseException:
+            stop.set()
+            raise
+
+    workers = [asyncio.ensure_future(work()) for _ in range(run.num_workers)]
+    try:
+        # Requests under way are paid for: their answers are waited for and kept, also when another
+        # request has failed or the caller has cancelled this task (once; twice ends it).
+        await asyncio.shield(asyncio.gather(*workers, return_exceptions=True))
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait(workers)
+        raise
+    finally:
+        for worker in workers:
+            worker.cancel()
+    for worker in workers:
+        worker.result()
+
+
+def _policy(retry_limit: int) -> dict[str, Any]:
+    return {
+        "stop": tenacity.stop_after_attempt(retry_limit),
+        "wait": WaitAsTold(_RETRY_WAIT),
+        "retry": tenacity.retry_if_exception(
+            lambda error: (
+                isinstance(error, Exception) and status_of(error) not in REFUSED | REJECTED
+            )
+        ),
+        "reraise": True,
+    }

@@ -1,0 +1,292 @@
+"""A question set: queries, the passages that answer them, and the corpus to search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llama_index.core.bridge.pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from llama_index_adapters.errors import InvalidDatasetError, InvalidFileError
+from llama_index_adapters.files.atomic import write_text
+from llama_index_adapters.files.text import parse_json, read_text
+
+_EXPECTED = (
+    "expected queries {query id: text}, corpus {passage id: text} and "
+    "relevant_docs {query id: [passage ids]}"
+)
+_SHOWN = 3
+_Self = TypeVar("_Self", bound="EmbeddingQAFinetuneDataset")
+
+
+class QuestionMappings(BaseModel):
+    """The three mappings of LlamaIndex's question-set JSON, checked for their types alone.
+
+    Attributes:
+        queries: the text of each query, by query id.
+        corpus: the text of each passage, by passage id.
+        relevant_docs: the ids of the passages that answer each query, by query id.
+        mode: LlamaIndex's name for the kind of passages.
+    """
+
+    queries: dict[str, str]
+    corpus: dict[str, str]
+    relevant_docs: dict[str, list[str]]
+    mode: str = "text"
+
+    @field_validator("relevant_docs", mode="before")
+    @classmethod
+    def _order_sets(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            key: sorted(ids, key=str) if isinstance(ids, (set, frozenset)) else ids
+            for key, ids in value.items()
+        }
+
+    @field_validator("relevant_docs")
+    @classmethod
+    def _drop_repeated_ids(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        return {query_id: list(dict.fromkeys(ids)) for query_id, ids in value.items()}
+
+
+class EmbeddingQAFinetuneDataset(QuestionMappings):
+    """A question set in which queries, corpus and relevance fit together.
+
+    The names and the JSON are LlamaIndex's. A query may have several relevant passages; all of
+    them are kept, each once, in the order given.
+
+    Attributes:
+        queries: the text of each query, by query id.
+        corpus: the text of each passage, by passage id.
+        relevant_docs: the ids of the passages that answer each query, by query id; at least one.
+        mode: LlamaIndex's name for the kind of passages.
+
+    Raises:
+        InvalidDatasetError: for a wrong type, unknown ids, a query without a relevant passage,
+            an empty text or an empty set. The message names the first offenders and their number.
+
+    Example:
+        >>> dataset = EmbeddingQAFinetuneDataset(
+        ...     queries={"q1": "How long is the warranty?"},
+        ...     corpus={"n1": "The warranty lasts two years."},
+        ...     relevant_docs={"q1": ["n1"]},
+        ... )
+        >>> dataset.query_docid_pairs
+        [('How long is the warranty?', ['n1'])]
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise _dataset_error(error) from None
+
+    @classmethod
+    def model_validate(cls: type[_Self], obj: Any, **options: Any) -> _Self:
+        """Validate as pydantic does, but raise :class:`InvalidDatasetError`."""
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise _dataset_error(error) from None
+
+    @classmethod
+    def model_validate_json(
+        cls: type[_Self], json_data: str | bytes | bytearray, **options: Any
+    ) -> _Self:
+        """Validate JSON text as pydantic does, but raise :class:`InvalidDatasetError`."""
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            raise _dataset_error(error) from None
+
+    @model_validator(mode="after")
+    def _fit_together(self: _Self) -> _Self:
+        problems = _problems(self)
+        if problems:
+            raise InvalidDatasetError(" ".join(problems))
+        return self
+
+    @property
+    def query_docid_pairs(self) -> list[tuple[str, list[str]]]:
+        """The text of each query with the ids of its relevant passages."""
+        return [(text, self.relevant_docs[query_id]) for query_id, text in self.queries.items()]
+
+    def save_json(self, path: Path | str) -> None:
+        """Write LlamaIndex's JSON: the whole file or, on failure, nothing.
+
+        Raises:
+            InvalidFileError: when ``path`` is a directory.
+        """
+        write_text(path, json.dumps(self.model_dump(), indent=4))
+
+    @classmethod
+    def from_json(cls: type[_Self], path: Path | str) -> _Self:
+        """Read LlamaIndex's JSON.
+
+        Raises:
+            MissingFileError: when there is no such file.
+            InvalidFileError: for a directory, or a file that is not UTF-8, not JSON, or has
+                another shape.
+            InvalidDatasetError: when the contents do not fit together.
+        """
+        mappings = read_mappings(path)
+        try:
+            return cls(**mappings.model_dump())
+        except InvalidDatasetError as error:
+            raise InvalidDatasetError(f"{path}: {error}") from error
+
+
+def read_mappings(path: Path | str) -> QuestionMappings:
+    """Read the mappings of a question-set file without asking whether they fit together.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        InvalidFileError: for a directory, or a file that is not UTF-8, not JSON, or has
+            another shape.
+    """
+    expected = f"{_EXPECTED} in one JSON file"
+    content = parse_json(read_text(path, expected), str(path), expected)
+    if not isinstance(content, dict):
+        raise InvalidFileError(f"{path} holds a JSON {type(content).__name__}; {_EXPECTED}.")
+    try:
+        return QuestionMappings(**content)
+    except ValidationError as error:
+        raise InvalidFileError(f"{path}: {_shape_problems(error)}") from None  # it has the texts
+
+
+def as_dataset(data: object) -> EmbeddingQAFinetuneDataset:
+    """Return a checked copy of any question set.
+
+    Args:
+        data: an object with the attributes ``queries``, ``corpus`` and ``relevant_docs``, such as
+            LlamaIndex's own dataset, or a mapping with those keys. ``mode`` defaults to "text".
+
+    Raises:
+        InvalidDatasetError: when one of the three is not there, or they do not fit together.
+    """
+    fields = ("queries", "corpus", "relevant_docs", "mode")
+    found: dict[str, Any]
+    if isinstance(data, Mapping):
+        found = {name: data[name] for name in fields if name in data}
+    else:
+        found = {name: getattr(data, name) for name in fields if hasattr(data, name)}
+    missing = [name for name in fields[:3] if name not in found]
+    if missing:
+        hint = (
+            " Read a file with EmbeddingQAFinetuneDataset.from_json(path)."
+            if isinstance(data, (str, Path))
+            else ""
+        )
+        raise InvalidDatasetError(
+            f"A {type(data).__name__} without {', '.join(missing)} is not a question set; "
+            f"{_EXPECTED}, as attributes or as keys.{hint}"
+        )
+    return EmbeddingQAFinetuneDataset(**found)
+
+
+def with_shared_relevance(dataset: EmbeddingQAFinetuneDataset) -> EmbeddingQAFinetuneDataset:
+    """Merge queries of the same text into one that has the relevant passages of all.
+
+    Training needs this: a passage that answers one of two identical queries must not count as a
+    negative for the other. The first id of a text is kept.
+    """
+    first_ids: dict[str, str] = {}
+    relevant_docs: dict[str, list[str]] = {}
+    for query_id, text in dataset.queries.items():
+        first_id = first_ids.setdefault(text, query_id)
+        relevant_docs.setdefault(first_id, []).extend(dataset.relevant_docs[query_id])
+    return EmbeddingQAFinetuneDataset(
+        queries={query_id: text for text, query_id in first_ids.items()},
+        corpus=dataset.corpus,
+        relevant_docs=relevant_docs,
+        mode=dataset.mode,
+    )
+
+
+def _problems(mappings: QuestionMappings) -> list[str]:
+    """Say everything that does not fit together, one sentence or two for each kind."""
+    queries, corpus, relevant_docs = mappings.queries, mappings.corpus, mappings.relevant_docs
+    if not queries or not corpus:
+        what = "queries" if not queries else "passages in the corpus"
+        return [f"The question set is empty: it has no {what}; at least one is needed."]
+    unknown_passages = dict.fromkeys(
+        passage for ids in relevant_docs.values() for passage in ids if passage not in corpus
+    )
+    offenders: list[tuple[str, str, Iterable[str], str]] = [
+        (
+            "query id|query ids",
+            "in relevant_docs not in queries",
+            (query_id for query_id in relevant_docs if query_id not in queries),
+            "Add the texts or remove the ids.",
+        ),
+        (
+            "passage id|passage ids",
+            "in relevant_docs not in the corpus",
+            unknown_passages,
+            "Add the texts or remove the ids.",
+        ),
+        (
+            "query|queries",
+            "without a relevant passage",
+            (query_id for query_id in queries if not relevant_docs.get(query_id)),
+            "Give each at least one in relevant_docs, or leave the query out.",
+        ),
+        (
+            "query|queries",
+            "with an empty text",
+            (query_id for query_id, text in queries.items() if not text.strip()),
+            "Leave them out.",
+        ),
+        (
+            "passage|passages",
+            "with an empty text",
+            (passage for passage, text in corpus.items() if not text.strip()),
+            "Leave them out.",
+        ),
+    ]
+    sentences = []
+    for nouns, fault, ids, advice in offenders:
+        names = list(ids)
+        if names:
+            noun = nouns.split("|")[len(names) > 1]
+            sentences.append(f"{len(names)} {noun} {fault}: {_first(names)}. {advice}")
+    return sentences
+
+
+def _first(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    rest = len(names) - _SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def _shape_problems(error: ValidationError) -> str:
+    """Say what has a wrong type, in one line."""
+    problems = [
+        f"{problem['loc'][0] if problem['loc'] else 'the set'}"
+        f"{''.join(f'[{part!r}]' for part in problem['loc'][1:])}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_context=False)[:_SHOWN]
+    ]
+    count = error.error_count()
+    noun = "1 value is" if count == 1 else f"{count} values are"
+    more = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
+    return f"{noun} missing or of a wrong type ({'; '.join(problems)}{more}); {_EXPECTED}."
+
+
+def _dataset_error(error: ValidationError) -> InvalidDatasetError:
+    """Return our error for pydantic's, which must not be its cause: that one shows the texts."""
+    for problem in error.errors(include_url=False):
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, InvalidDatasetError):
+            return cause
+    return InvalidDatasetError(_shape_problems(error))

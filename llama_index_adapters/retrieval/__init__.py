@@ -1,0 +1,1 @@
+"""Exact retrieval in numpy: relevance, ranking and metrics, question sets as vectors."""

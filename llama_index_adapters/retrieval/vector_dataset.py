@@ -1,0 +1,128 @@
+"""A question set as arrays: what training and evaluation read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity, row_blocks
+from llama_index_adapters.retrieval.relevance import Relevance
+
+FloatArray = NDArray[np.float32]
+
+# Takes queries (n, passage_dim) and k; gives rows of passages (n, k), best first, -1 for none.
+PassageSearch = Callable[[FloatArray, int], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class VectorDataset:
+    """Query vectors, passage vectors and their relevance.
+
+    Whoever has vectors already (an index, a file) builds one and trains without an
+    embedding model. The arrays are converted to float32 and checked once, here. Arrays that are
+    float32 already are used as they are, so ``passages`` may be memory-mapped and larger than
+    memory.
+
+    Attributes:
+        queries: ``(n_queries, query_dim)`` float32.
+        passages: ``(n_passages, passage_dim)`` float32; the two dimensions may differ.
+        relevance: the relevant passage rows of each query, at least one each.
+        similarity: how the vector store compares a query with a passage.
+        query_ids: a name for each query row; defaults to its position.
+        passage_ids: a name for each passage row; defaults to its position.
+        search: finds the rows of the passages nearest to queries, as a vector store does; for
+            mining negatives where ranking every passage would take too long.
+
+    Raises:
+        InvalidVectorsError: for a wrong shape, NaN or infinity, a query without a
+            relevant passage or a passage row that does not exist.
+    """
+
+    queries: FloatArray
+    passages: FloatArray
+    relevance: Relevance
+    similarity: Similarity = "cosine"
+    query_ids: tuple[str, ...] = ()
+    passage_ids: tuple[str, ...] = ()
+    search: PassageSearch | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Convert the arrays and refuse what cannot be trained on."""
+        object.__setattr__(self, "queries", as_matrix(self.queries, "queries"))
+        object.__setattr__(self, "passages", as_matrix(self.passages, "passages"))
+        if self.similarity not in SIMILARITIES:
+            raise InvalidVectorsError(
+                f"similarity is {self.similarity!r}; use one of {', '.join(SIMILARITIES)}."
+            )
+        if len(self.relevance) != len(self.queries):
+            raise InvalidVectorsError(
+                f"relevance covers {len(self.relevance)} queries, but there are "
+                f"{len(self.queries)} query vectors."
+            )
+        without = np.flatnonzero(self.relevance.counts == 0)
+        if without.size:
+            raise InvalidVectorsError(
+                f"{without.size} queries have no relevant passage, the first in rows "
+                f"{without[:5].tolist()}. Leave them out."
+            )
+        rows = self.relevance.passages
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self.passages)):
+            raise InvalidVectorsError(
+                f"relevance names passage rows from {rows.min()} to {rows.max()}, but there "
+                f"are {len(self.passages)} passage vectors."
+            )
+        for name, vectors in (("query_ids", self.queries), ("passage_ids", self.passages)):
+            ids = getattr(self, name) or tuple(str(row) for row in range(len(vectors)))
+            if len(ids) != len(vectors):
+                raise InvalidVectorsError(
+                    f"{name} has {len(ids)} entries for {len(vectors)} vectors."
+                )
+            object.__setattr__(self, name, tuple(ids))
+
+    def select_queries(self, rows: NDArray[np.int64]) -> VectorDataset:
+        """Return the same corpus with only some of the queries, in the order given."""
+        return replace(
+            self,
+            queries=self.queries[rows],
+            relevance=self.relevance.select(rows),
+            query_ids=tuple(self.query_ids[row] for row in rows),
+        )
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over vectors, relevance and similarity: the same data, the same text."""
+        digest = hashlib.sha256(self.similarity.encode())
+        for array in (self.queries, self.passages, self.relevance.offsets, self.relevance.passages):
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def as_matrix(vectors: ArrayLike, name: str) -> FloatArray:
+    """Return vectors as a finite float32 matrix ``(n, dim)``.
+
+    Raises:
+        InvalidVectorsError: when they are not that, saying what was found.
+    """
+    try:
+        matrix = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError):  # what numpy says of it would repeat a text
+        raise InvalidVectorsError(
+            f"{name} cannot be read as one float32 matrix; "
+            "every vector needs the same number of dimensions, all of them numbers."
+        ) from None
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise InvalidVectorsError(
+            f"{name} has shape {matrix.shape}; expected (n, dim) with at least one vector."
+        )
+    finite = [np.isfinite(block).all(axis=1) for block in row_blocks(matrix)]
+    bad = np.flatnonzero(~np.concatenate(finite))
+    if bad.size:
+        raise InvalidVectorsError(
+            f"{name} holds NaN or infinity in {bad.size} rows, the first {bad[:5].tolist()}."
+        )
+    return matrix

@@ -1,0 +1,1 @@
+"""Serving: a saved adapter as an embedding model."""

@@ -1,0 +1,397 @@
+"""The embedding model that LlamaIndex sees: a base model whose queries are adapted."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+import logging
+import math
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
+from llama_index.core.callbacks import CallbackManager
+from numpy.typing import ArrayLike, NDArray
+from typing_extensions import Self
+
+from llama_index_adapters.adapters.disk import SavedAdapter, load_saved
+from llama_index_adapters.adapters.served.base import (
+    IdentityTransform,
+    adapt,
+    adapt_vector,
+    as_vector,
+)
+from llama_index_adapters.errors import (
+    EmbeddingError,
+    InvalidOptionError,
+    ModelMismatchError,
+    UnknownOptionError,
+    closest_name,
+)
+from llama_index_adapters.retrieval.vector_dataset import as_matrix
+from llama_index_adapters.serving.watching import (
+    dispatchers_of,
+    is_watched,
+    unspanned,
+    without_span,
+)
+from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
+
+if TYPE_CHECKING:
+    from llama_index_adapters.adapters.learned.base import BaseAdapter
+
+logger = logging.getLogger(__name__)
+
+# Where LlamaIndex reports a call of an embedding model's public methods, and of this class's own.
+_DISPATCHERS = dispatchers_of(BaseEmbedding.__module__, __name__)
+
+
+class AdapterEmbeddingModel(BaseEmbedding):
+    """An embedding model that adapts queries and leaves texts to the model it wraps.
+
+    Hand it to a retriever of an index that was built with the base model: stored vectors stay
+    as they are, queries come out adapted, with the length the base model gave them. Texts go
+    to the base model's public methods in its own batches, so its cache, rate limiter and
+    events keep working (the base's events are nested in this model's). Where nobody receives
+    events or spans, a query makes none for this model.
+
+    Serving a built-in adapter needs numpy alone; a user's own class runs as a torch module.
+
+    A pickle carries the adapter's weights and the base model, with its credentials; a deep copy
+    shares the base model. :meth:`to_dict` leaves the base model out; hand it to
+    :meth:`from_dict`.
+
+    Attributes:
+        base_embed_model: the wrapped model.
+        adapter_path: the directory the adapter was read from.
+        transform_query: whether queries are adapted.
+        device: where a user's own adapter runs.
+        fingerprint: sha256 over adapter, base model and ``transform_query``, so that no two
+            models share an entry of an ingestion cache.
+
+    Args:
+        base_embed_model: the model the adapter was trained on.
+        adapter_path: the directory of a saved adapter, LlamaIndex's old ones included.
+        adapter_cls: the class of a user's own adapter; not needed for a built-in one.
+        transform_query: adapt queries. False hands them through as the base gives them.
+        device: torch device of a user's own adapter, the CPU when left out.
+        embed_batch_size: texts handed to the base at a time, the base's own batch size when
+            left out. It is rounded to a multiple of that, so that no request is half full.
+        callback_manager: receives this model's events.
+        check_model_name: refuse a base model with another name than the one the adapter was
+            trained on. Set it to False when both names stand for the same vectors.
+        num_workers: concurrent batches of the async methods, the base's when left out.
+
+    Raises:
+        ModelMismatchError: when the base model has another name; at the first query, when its
+            vectors have another dimension.
+        MissingFileError: when there is no adapter at ``adapter_path``.
+        InvalidAdapterError: when the adapter cannot be used.
+        InvalidOptionError: when an option cannot be used.
+
+    Example:
+        >>> embed_model = AdapterEmbeddingModel(OpenAIEmbedding(), "adapter")
+        >>> retriever = index.as_retriever(embed_model=embed_model)
+    """
+
+    base_embed_model: BaseEmbedding = Field(exclude=True, repr=False, frozen=True)
+    adapter_path: str = Field(frozen=True)
+    transform_query: bool = Field(frozen=True)
+    device: str | None = Field(frozen=True)
+    fingerprint: str = Field(frozen=True)
+
+    _saved: SavedAdapter = PrivateAttr()
+
+    def __init__(
+        self,
+        base_embed_model: BaseEmbedding,
+        adapter_path: str | PathLike[str],
+        adapter_cls: type[BaseAdapter] | None = None,
+        transform_query: bool = True,
+        device: str | None = None,
+        embed_batch_size: int | None = None,
+        callback_manager: CallbackManager | None = None,
+        *,
+        check_model_name: bool = True,
+        num_workers: int | None = None,
+    ) -> None:
+        base = checked_model(base_embed_model)
+        if num_workers is not None and (type(num_workers) is not int or num_workers < 1):
+            raise InvalidOptionError(
+                f"num_workers is {num_workers!r}; give a whole number from 1 on, or leave it out "
+                f"for the base model's ({base.num_workers})."
+            )
+        saved = load_saved(adapter_path, adapter_cls, device=device)
+        if check_model_name:
+            _check_name(base, saved, str(adapter_path))
+        fields: dict[str, Any] = {
+            "base_embed_model": base,
+            "adapter_path": str(adapter_path),
+            "transform_query": transform_query,
+            "device": device,
+            "fingerprint": _fingerprint(base, saved, adapter_cls, transform_query),
+            "model_name": f"Adapter for {base.model_name}",
+            "embed_batch_size": _batch_size(base.embed_batch_size, embed_batch_size),
+            "num_workers": base.num_workers if num_workers is None else num_workers,
+            "callback_manager": callback_manager or CallbackManager([]),
+        }
+        super().__init__(**fields)
+        self._saved = saved
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name LlamaIndex serializes the class under."""
+        return "AdapterEmbeddingModel"
+
+    def transform_queries(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Adapt many query vectors of the base model at once, as each query would be.
+
+        Args:
+            vectors: ``(n, query_dim)``.
+
+        Returns:
+            ``(n, passage_dim)`` float32.
+
+        Raises:
+            InvalidVectorsError: when they are not a finite matrix.
+            ModelMismatchError: when they have another dimension than the adapter takes.
+        """
+        queries = as_matrix(vectors, "vectors")
+        if not self.transform_query:
+            return queries
+        self._check_dimension(queries.shape[1])
+        if isinstance(self._saved.transform, IdentityTransform):
+            return queries
+        return adapt(self._saved.transform, queries, unit_input=self._saved.unit_input)
+
+    @without_span
+    def get_query_embedding(self, query: str) -> Embedding:
+        """Return the adapted vector of a query, as a list of numbers."""
+        if self._reports():
+            embedding: Embedding = super().get_query_embedding(query)
+            return embedding
+        return unspanned(self._get_query_embedding)(query)
+
+    @without_span
+    async def aget_query_embedding(self, query: str) -> Embedding:
+        """Return the adapted vector of a query, as a list of numbers."""
+        if self._reports():
+            embedding: Embedding = await super().aget_query_embedding(query)
+            return embedding
+        return await unspanned(self._aget_query_embedding)(query)
+
+    def _reports(self) -> bool:
+        """Return whether LlamaIndex's own code around a query has anything to do."""
+        return (
+            bool(self.callback_manager.handlers)
+            or self.rate_limiter is not None
+            or is_watched(_DISPATCHERS)
+        )
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        return self._adapted(self.base_embed_model.get_query_embedding(_checked_text(query)))
+
+    async def _aget_query_embedding(self, query: str) -> Embedding:
+        vector = await self.base_embed_model.aget_query_embedding(_checked_text(query))
+        return self._adapted(vector)
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self.base_embed_model.get_text_embedding(text)
+
+    async def _aget_text_embedding(self, text: str) -> Embedding:
+        return await self.base_embed_model.aget_text_embedding(text)
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return self._one_each(self.base_embed_model.get_text_embedding_batch(texts), texts)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return self._one_each(await self.base_embed_model.aget_text_embedding_batch(texts), texts)
+
+    def _one_each(self, vectors: list[Embedding], texts: list[str]) -> list[Embedding]:
+        # LlamaIndex would give every text behind a missing vector that of another one.
+        if len(vectors) != len(texts):
+            raise EmbeddingError(
+                f"{self.base_embed_model.model_name} gave {len(vectors)} vectors for {len(texts)} "
+                "texts; expected one for each."
+            )
+        return vectors
+
+    def _adapted(self, vector: Embedding) -> Embedding:
+        if not self.transform_query:
+            return vector
+        try:
+            query = as_vector(vector)
+            length = math.sqrt(query.dot(query))
+        except (TypeError, ValueError):
+            # Without what numpy says of it: that may repeat the query.
+            raise EmbeddingError(
+                f"{self.base_embed_model.model_name} gave something that is not one vector for "
+                f"a query ({type(vector).__name__}); expected a list of numbers."
+            ) from None
+        if not math.isfinite(length):
+            raise EmbeddingError(
+                f"{self.base_embed_model.model_name} gave a query vector with NaN, infinite or "
+                "far too large values."
+            )
+        # Where pydantic keeps ``_saved``, which it finds a hundred times more slowly by its name.
+        saved: SavedAdapter = (self.__pydantic_private__ or {})["_saved"]
+        if query.size != saved.transform.query_dim:
+            self._check_dimension(query.size)
+        if isinstance(saved.transform, IdentityTransform):
+            return vector  # the base's numbers, to the last bit
+        adapted = adapt_vector(saved.transform, query, length, unit_input=saved.unit_input)
+        numbers: Embedding = adapted.tolist()
+        return numbers
+
+    def _check_dimension(self, found: int) -> None:
+        expected = self._saved.transform.query_dim
+        if expected is not None and found != expected:
+            trained_on = self._saved.metadata.base_model
+            raise ModelMismatchError(
+                f"The adapter at {self.adapter_path} takes query vectors of {expected} "
+                f"dimensions, but {self.base_embed_model.model_name!r} gave one of {found}. Use "
+                f"the base model it was trained on{f', {trained_on!r}' if trained_on else ''}."
+            )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """Rebuild the model from :meth:`to_dict` and the base model.
+
+        Args:
+            data: what :meth:`to_dict` gave. It holds no base model, because that has
+                credentials, and no classes.
+            **kwargs: ``base_embed_model``, and whichever other arguments of the constructor
+                are to differ, such as ``adapter_cls``.
+
+        Raises:
+            InvalidOptionError: without a base model, or for data of something else.
+            UnknownOptionError: for an argument that the constructor does not have.
+            ModelMismatchError: when the adapter at the path, or the base model, is not the one
+                the data describes.
+        """
+        if not isinstance(data, Mapping):
+            raise InvalidOptionError(
+                f"data is of type {type(data).__name__}; give what {cls.__name__}.to_dict() gave."
+            )
+        options = {**data, **kwargs}
+        fingerprint = options.pop("fingerprint", None)
+        for name in ("class_name", "model_name", "embeddings_cache"):
+            options.pop(name, None)
+        known = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+        for name in options:
+            if name not in known:
+                raise UnknownOptionError(
+                    f"{cls.__name__} has no option {name!r}." + closest_name(name, known)
+                )
+        if "base_embed_model" not in options:
+            raise InvalidOptionError(
+                f"{cls.__name__}.to_dict() leaves the base model out, because it holds "
+                "credentials; pass it: from_dict(data, base_embed_model=...)."
+            )
+        if "adapter_path" not in options:
+            raise InvalidOptionError(
+                f"The data has no adapter_path; give what {cls.__name__}.to_dict() gave."
+            )
+        model = cls(**options)
+        if fingerprint not in (None, model.fingerprint):
+            raise ModelMismatchError(
+                f"The adapter at {model.adapter_path} or the base model is not the one this data "
+                "was made from: their fingerprints differ. Leave 'fingerprint' out of the data "
+                "to use what is there now."
+            )
+        return model
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse a cache of its own: LlamaIndex keys it by the text alone.
+
+        A text that was also asked as a query would get the other's vector.
+        """
+        if name == "embeddings_cache" and value is not None:
+            raise InvalidOptionError(
+                "AdapterEmbeddingModel keeps no embeddings_cache: its entries do not tell a "
+                "query from a text. Set it on the base model, whose cache is used."
+            )
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickle keeps: everything but callbacks and a rate limiter of its own."""
+        # LlamaIndex's own method deletes what cannot be pickled from the living object; a
+        # shallow copy of the base takes that blow.
+        state = BaseModel.__getstate__(self)
+        kept = {
+            "base_embed_model": copy.copy(self.base_embed_model),
+            "callback_manager": CallbackManager([]),
+            "rate_limiter": None,
+        }
+        return {**state, "__dict__": {**state["__dict__"], **kept}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what pickle kept, without reading the adapter's directory again."""
+        BaseModel.__setstate__(self, state)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the model; the copy shares the base model, callbacks and rate limiter.
+
+        A base model that has been used holds connections, which nothing can copy.
+        """
+        memo = {} if memo is None else memo
+        for shared in (self.base_embed_model, self.callback_manager, self.rate_limiter):
+            memo[id(shared)] = shared
+        return super().__deepcopy__(memo)
+
+
+# LlamaIndex's older name.
+LinearAdapterEmbeddingModel = AdapterEmbeddingModel
+
+
+def _check_name(base: BaseEmbedding, saved: SavedAdapter, path: str) -> None:
+    trained_on, found = saved.metadata.base_model, model_label(base)
+    if trained_on is None:
+        return
+    if trained_on != found:
+        raise ModelMismatchError(
+            f"The adapter at {path} was trained on {trained_on!r}, but the base model is "
+            f"{found!r}. Pass the model it was trained on, or check_model_name=False when both "
+            "names stand for the same vectors."
+        )
+    identity = saved.metadata.base_model_identity
+    if identity is not None and identity != model_identity(base):
+        logger.warning(
+            "The adapter at %s was trained on %r with other settings (instructions, pooling, "
+            "...) than the base model has now; its vectors may differ.",
+            path,
+            found,
+        )
+
+
+def _checked_text(query: str) -> str:
+    if not isinstance(query, str):
+        raise InvalidOptionError(f"The query is of type {type(query).__name__}; expected a str.")
+    return query
+
+
+def _batch_size(of_base: int, wanted: int | None) -> int:
+    if wanted is None:
+        return of_base
+    if type(wanted) is not int or not 1 <= wanted <= 2048:
+        raise InvalidOptionError(
+            f"embed_batch_size is {wanted!r}; expected a whole number from 1 to 2048, or None "
+            f"for the base model's ({of_base})."
+        )
+    return max(1, wanted // of_base) * of_base
+
+
+def _fingerprint(
+    base: BaseEmbedding,
+    saved: SavedAdapter,
+    adapter_cls: type[BaseAdapter] | None,
+    transform_query: bool,
+) -> str:
+    named = f"{adapter_cls.__module__}.{adapter_cls.__qualname__}" if adapter_cls else None
+    parts = [saved.fingerprint, saved.unit_input, named, transform_query, model_identity(base)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""Adapters that are saved while they are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.files.paths import as_path
+
+if TYPE_CHECKING:
+    from llama_index_adapters.adapters.learned.base import BaseAdapter
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Saves an adapter after some of its training steps.
+
+    Attributes:
+        directory: receives a directory ``step_N`` for each.
+        every: steps between two.
+    """
+
+    directory: Path
+    every: int
+
+    def __call__(self, adapter: BaseAdapter, step: int) -> None:
+        """Save the adapter when the step is one of them."""
+        if self.due(step):
+            self.save(adapter, step)
+
+    def due(self, step: int) -> bool:
+        """Return whether a step is one of them."""
+        return step % self.every == 0
+
+    def save(self, adapter: BaseAdapter, step: int) -> None:
+        """Save the adapter."""
+        save_adapter(self.directory / f"step_{step}", adapter)
+
+
+def checkpoints_in(
+    path: str | PathLike[str] | None, every: int, *, beside: Path
+) -> Checkpoints | None:
+    """Return where an engine saves checkpoints; None without a path.
+
+    Args:
+        path: the engine's ``model_checkpoint_path``.
+        every: its ``checkpoint_save_steps``.
+        beside: the directory of the finished adapter, which saving replaces.
+
+    Raises:
+        InvalidOptionError: for a path or a number that cannot be used.
+    """
+    if type(every) is not int or every < 1:
+        raise InvalidOptionError(
+            f"checkpoint_save_steps is {every!r}; give a whole number from 1 on."
+        )
+    if path is None:
+        return None
+    directory = as_path(path, "model_checkpoint_path")
+    if directory.resolve().is_relative_to(beside.resolve()):
+        raise InvalidOptionError(
+            f"model_checkpoint_path {directory} lies in model_output_path {beside}, which is "
+            "replaced when the adapter is saved. Give checkpoints a directory of their own."
+        )
+    return Checkpoints(directory, every)
