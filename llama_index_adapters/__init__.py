@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from llama_index_adapters.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
     from llama_index_adapters.adapters.learned.linear import LinearAdapter, LinearLayer
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     )
     from llama_index_adapters.vectors.local import local_embedding
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "AdapterEmbeddingModel": "serving.model",
@@ -114,4 +115,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names, imported or not."""
-    return sorted({*globals(), *__all__})
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__})

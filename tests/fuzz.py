@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from llama_index_adapters.adapters.disk import load_saved
 from llama_index_adapters.adapters.disk.config import adapter_fingerprint
 from llama_index_adapters.errors import AdaptersError
 from llama_index_adapters.evaluation.comparison import Comparison  # noqa: F401  warm imports
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.serving.saved import load_saved
 
 CORPUS = Path(__file__).parent / "corpus"
 ARGUMENTS = {"in_features": 4, "out_features": 4, "bias": True}
@@ -174,7 +174,7 @@ def fuzz_all(runs: int = 100_000, seed: int = 1) -> dict[str, Any]:
 _INSTRUMENTED = (
     *("llama_index_adapters.adapters.disk", "llama_index_adapters.adapters.served.base"),
     *("llama_index_adapters.questions.question_set", "llama_index_adapters.files.text"),
-    *("llama_index_adapters.files.paths", "safetensors.numpy", "json.decoder"),
+    *("safetensors.numpy", "json.decoder"),
     *("zipfile", "torch._weights_only_unpickler", "torch.serialization"),
 )
 

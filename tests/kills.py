@@ -22,9 +22,10 @@ from typing import Any
 from llama_index.core.schema import TextNode
 
 from llama_index_adapters import EmbeddingAdapterFinetuneEngine, generate_qa_embedding_pairs
-from llama_index_adapters.adapters.disk import load_saved, save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.questions.generation.journal import Journal
+from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.identity import model_identity
 from llama_index_adapters.vectors.store import EmbeddingStore

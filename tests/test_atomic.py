@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llama_index_adapters.errors import InvalidFileError
-from llama_index_adapters.files import atomic, temporary
+from llama_index_adapters.files import atomic
 from llama_index_adapters.files.atomic import replace_directory, write_text
 
 
@@ -247,7 +247,7 @@ def test_what_a_living_process_writes_stays(tmp_path, kind):
 
 @posix
 def test_only_what_is_known_to_be_left_behind_is_removed(tmp_path):
-    here = temporary.neighbour(tmp_path / "target", "tmp").name.split(".")[2]
+    here = atomic.neighbour(tmp_path / "target", "tmp").name.split(".")[2]
     another = "0" * 8 if here != "0" * 8 else "1" * 8
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -273,8 +273,8 @@ def test_what_cannot_be_locked_stays(tmp_path, monkeypatch):
     def no_locks(descriptor: int, operation: int) -> None:
         raise OSError("no locks on this disk")
 
-    monkeypatch.setattr(temporary.fcntl, "flock", no_locks)
-    left = temporary.neighbour(tmp_path / "target", "tmp")
+    monkeypatch.setattr(atomic.fcntl, "flock", no_locks)
+    left = atomic.neighbour(tmp_path / "target", "tmp")
     left.write_text("half")
     save(tmp_path / "target", "file")
     assert entries(tmp_path) == sorted([left.name, "target"])
@@ -283,16 +283,16 @@ def test_what_cannot_be_locked_stays(tmp_path, monkeypatch):
 @posix
 def test_a_place_that_is_taken_for_left_behind_at_once_is_given_up(tmp_path, monkeypatch):
     """Another process may see a neighbour before its own has locked it."""
-    opened, flock, lost = os.open, temporary.fcntl.flock, []
+    opened, flock, lost = os.open, atomic.fcntl.flock, []
 
     def open_late(path, *arguments):
         if not lost:
             lost.append(Path(path))
-            temporary.remove_leftovers(tmp_path / "target")
+            atomic.remove_leftovers(tmp_path / "target")
         return opened(path, *arguments)
 
-    monkeypatch.setattr(temporary.os, "open", open_late)
+    monkeypatch.setattr(atomic.os, "open", open_late)
     save(tmp_path / "target", "directory")
     assert not lost[0].exists()
     assert tree(tmp_path) == {"target/whole": "mine"}
-    assert flock is temporary.fcntl.flock
+    assert flock is atomic.fcntl.flock

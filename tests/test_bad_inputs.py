@@ -14,11 +14,12 @@ from hypothesis.extra import numpy as npst
 
 import llama_index_adapters
 from llama_index_adapters import EmbeddingQAFinetuneDataset, Relevance
-from llama_index_adapters.adapters.disk import load_saved, save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError
 from llama_index_adapters.retrieval.ranking import metrics_at_k, top_k
+from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.bad_inputs import BadInput, table

@@ -34,7 +34,7 @@ from benchmarks.speed.report import MISSED, markdown, row, shown, terminal_table
 from benchmarks.speed.synthetic import write_topics, write_unit_vectors
 from benchmarks.speed.timing import Sample, side_by_side
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapter
-from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.errors import InvalidFileError
 from tests.fakes import synonym_questions
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import llama_index_adapters
-from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.families import ADAPTERS
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter
 from llama_index_adapters.cli import main, models

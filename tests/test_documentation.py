@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from llama_index_adapters.demo import documentation
 from llama_index_adapters.demo.documentation import (
     Entry,
     distinct,
     documentation_dataset,
     question_and_passage,
 )
-from llama_index_adapters.demo import documentation
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 

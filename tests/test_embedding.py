@@ -29,7 +29,8 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 
 import llama_index_adapters
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapterEmbeddingModel
-from llama_index_adapters.adapters.disk import AdapterMetadata, load_saved, save_adapter
+from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter, LinearLayer
 from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
@@ -43,6 +44,7 @@ from llama_index_adapters.errors import (
     ModelMismatchError,
     UnknownOptionError,
 )
+from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.vectors.identity import model_identity
 from tests.fakes import AsyncEmbedding, CountingEmbedding
 

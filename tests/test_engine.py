@@ -16,8 +16,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import TextNode
 
 from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset
-from llama_index_adapters.adapters.disk import load_adapter, load_saved
-from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
 from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
@@ -35,6 +34,7 @@ from llama_index_adapters.errors import (
 from llama_index_adapters.questions.split import split_by_passage
 from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, top_k
 from llama_index_adapters.retrieval.relevance import Relevance
+from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.vectors import store as store_module
 from llama_index_adapters.vectors.embed import embed_dataset
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions

@@ -5,7 +5,7 @@ import pytest
 
 import llama_index_adapters
 from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset, evaluate
-from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError, ModelMismatchError
 from llama_index_adapters.evaluation.comparison import compare_queries

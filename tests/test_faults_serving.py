@@ -12,7 +12,7 @@ import pytest
 from llama_index.embeddings.openai import OpenAIEmbedding
 
 from llama_index_adapters import AdapterEmbeddingModel
-from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.errors import EmbeddingError, ModelMismatchError
 from llama_index_adapters.vectors.embed import embed_texts

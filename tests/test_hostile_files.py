@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from llama_index_adapters.adapters.disk import load_saved
 from llama_index_adapters.errors import InvalidAdapterError, InvalidFileError
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.serving.saved import load_saved
 from tests.fuzz import ARGUMENTS, CORPUS, TARGETS, _load
 
 FILES = [path for name in TARGETS for path in sorted((CORPUS / name).iterdir())]

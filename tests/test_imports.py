@@ -17,25 +17,29 @@ import llama_index_adapters
 PACKAGE = "llama_index_adapters"
 ROOT = Path(llama_index_adapters.__file__).parent
 
-# From the ground up; whatever lies in a folder belongs to the folder's floor.
+# From the ground up; what lies in a folder belongs to the folder's floor.
 FLOORS = (
-    {"", "errors", "checks", "files", "services"},
+    {"errors", "version"},
+    {"checks", "files", "services"},
     {"retrieval"},
-    {"questions"},
-    {"vectors"},
-    {"adapters"},
-    {"training", "evaluation"},
-    {"serving", "langchain"},
-    {"index"},
+    {"questions", "adapters"},
+    {"vectors", "training"},
+    {"serving"},
+    {"langchain", "index", "evaluation"},
     {"engines"},
     {"demo", "ray"},
     {"cli"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+# Inside the folder of adapters: the format on disk stands below what is learned.
+ADAPTER_FLOORS = {"served": 0, "families": 1, "disk": 2, "learned": 3}
 
-# ``adapter.save(path)`` and ``Adapter.load(path)`` are LlamaIndex's, so an adapter has to know
-# how it is saved; the import waits until it is asked to.
-DEFERRED_UPWARD = {("adapters.learned.base", "adapters.disk")}
+# Names that a registry turns into modules when they are asked for.
+REGISTRIES = {
+    "": "public names are imported on first use",
+    "adapters.families": "a family names its torch half, which serving never imports",
+    "index.registry": "a store's reader is imported when an index of that store is read",
+}
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -45,18 +49,14 @@ MODULES = {
 }
 
 
-def statements(nodes: list[ast.stmt], deferred: bool = False) -> Iterator[tuple[ast.stmt, bool]]:
-    """Yield import statements with whether they run later than the module's own import.
-
-    What only type checkers read is left out.
-    """
+def statements(nodes: list[ast.stmt], deferred: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield every statement with whether it runs later than the module's own import."""
     for node in nodes:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node, deferred
-        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            later = deferred or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            for name in ("body", "orelse", "finalbody", "handlers"):
-                yield from statements(getattr(node, name, []), later)
+        yield node, deferred
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        later = deferred or typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for name in ("body", "orelse", "finalbody", "handlers"):
+            yield from statements(getattr(node, name, []), later)
 
 
 def imports(module: str) -> Iterator[tuple[str, bool]]:
@@ -64,47 +64,60 @@ def imports(module: str) -> Iterator[tuple[str, bool]]:
     for node, deferred in statements(ast.parse(MODULES[module].read_text()).body):
         if isinstance(node, ast.Import):
             yield from ((alias.name, deferred) for alias in node.names)
-        else:
+        elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}".removeprefix(f"{PACKAGE}.")
                 yield (f"{PACKAGE}.{inner}" if inner in MODULES else node.module), deferred
 
 
-def own_imports(module: str) -> Iterator[tuple[str, bool]]:
-    for name, deferred in imports(module):
-        if name.split(".")[0] == PACKAGE:
-            yield name.removeprefix(PACKAGE).removeprefix("."), deferred
-
-
-def floor(module: str) -> int:
-    return FLOOR_OF[module.split(".")[0]]
-
-
-def test_every_module_has_its_floor():
-    assert len(MODULES) > 40
-    assert {module.split(".")[0] for module in MODULES} <= set(FLOOR_OF)
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_down(module):
-    for imported, deferred in own_imports(module):
-        assert imported in MODULES, f"{module} imports {imported}, which is not a module"
-        if deferred and (module, imported) in DEFERRED_UPWARD:
-            continue
-        assert floor(imported) <= floor(module), f"{module} imports {imported} from above"
-
-
-def test_no_module_imports_itself_in_a_circle():
-    needs = {
-        module: {name for name, deferred in own_imports(module) if not deferred and name}
-        for module in MODULES
-        if module
+def own_imports(module: str) -> set[str]:
+    """Return every module of this package that a module imports, at once, late or for types."""
+    return {
+        name.removeprefix(PACKAGE).removeprefix(".")
+        for name, _ in imports(module)
+        if name.split(".")[0] == PACKAGE
     }
-    assert sum(map(len, needs.values())) > 100
+
+
+def floor(module: str) -> tuple[int, int]:
+    room, _, rest = module.partition(".")
+    inner = ADAPTER_FLOORS.get(rest.split(".")[0], 0) if room == "adapters" else 0
+    return FLOOR_OF[room], inner
+
+
+def test_four_modules_stand_at_the_root():
+    assert {path.stem for path in ROOT.glob("*.py")} == {"__init__", "errors", "checks", "version"}
+    assert {module.split(".")[0] for module in MODULES} - {""} == set(FLOOR_OF)
+
+
+def test_imports_go_down_and_never_in_a_circle():
+    """Late imports and those for type checkers count too."""
+    needs = {module: own_imports(module) for module in MODULES if module}
+    assert sum(map(len, needs.values())) > 300
+    strangers = {name for names in needs.values() for name in names} - set(MODULES)
+    assert not strangers, "not modules of the package, or its root, which is above everything"
+    up = [
+        f"{module} imports {name} from above"
+        for module, names in needs.items()
+        for name in names
+        if floor(name) > floor(module)
+    ]
+    assert not up
     graphlib.TopologicalSorter(needs).prepare()
 
 
-def test_torch_waits_outside_adapters_and_training():
+def test_only_registries_import_by_name():
+    users = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr == "import_module")
+        or (isinstance(node, ast.Name) and node.id in ("import_module", "__import__"))
+    }
+    assert users == set(REGISTRIES)
+
+
+def test_torch_waits_outside_what_is_learned():
     at_once = {
         module
         for module in MODULES
@@ -112,8 +125,10 @@ def test_torch_waits_outside_adapters_and_training():
         if name.split(".")[0] == "torch" and not deferred
     }
     assert {"adapters.learned.base", "training.loop"} <= at_once
+    homes = {".".join(module.split(".")[:2]) for module in at_once if module[:8] == "adapters"}
+    assert homes == {"adapters.learned"}
     assert {module.split(".")[0] for module in at_once} == {"adapters", "training"}
-    assert not at_once & {"adapters.families", "training.options"}
+    assert "training.options" not in at_once
 
 
 def test_ray_is_imported_by_its_own_part_alone():
@@ -125,7 +140,10 @@ def test_ray_is_imported_by_its_own_part_alone():
 
 def test_serving_and_asking_import_no_torch():
     """One fresh interpreter, one name after the other."""
-    names = [PACKAGE, *(f"{PACKAGE}.{part}" for part in ("serving.model", "engines.adapter", "cli"))]
+    names = [
+        PACKAGE,
+        *(f"{PACKAGE}.{part}" for part in ("serving.model", "engines.adapter", "cli")),
+    ]
     code = (
         f"import importlib, sys\nfor name in {names}:\n"
         "    importlib.import_module(name)\n"
@@ -141,14 +159,17 @@ def test_the_front_door_imports_nothing_but_itself():
         " or name in ('numpy', 'llama_index.core')))"
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert ast.literal_eval(shown.stdout) == [PACKAGE]
+    assert ast.literal_eval(shown.stdout) == [PACKAGE, f"{PACKAGE}.version"]
 
 
 class TestPublicNames:
     def test_each_can_be_imported(self):
         for name in llama_index_adapters.__all__:
             assert getattr(llama_index_adapters, name).__name__
-            assert name in dir(llama_index_adapters)
+
+    def test_nothing_else_is_listed(self):
+        listed = {name for name in dir(llama_index_adapters) if not name.startswith("_")}
+        assert listed == set(llama_index_adapters.__all__)
 
     def test_each_has_one_home(self):
         assert llama_index_adapters.__all__ == sorted(llama_index_adapters._HOMES)

@@ -17,20 +17,13 @@ import pytest
 import safetensors.numpy
 import torch
 
-from llama_index_adapters.adapters.disk import (
-    AdapterMetadata,
-    files,
-    load_adapter,
-    load_saved,
-    read,
-    require_own_directory,
-    save,
-    save_adapter,
-)
-from llama_index_adapters.adapters.disk.config import adapter_fingerprint
+from llama_index_adapters.adapters.disk import files, read, save
+from llama_index_adapters.adapters.disk.config import AdapterMetadata, adapter_fingerprint
+from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.families import KINDS
-from llama_index_adapters.adapters.learned.base import BaseAdapter, transform_of
+from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter, LinearLayer
+from llama_index_adapters.adapters.learned.serve import transform_of
 from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
 from llama_index_adapters.errors import (
     InvalidAdapterError,
@@ -39,6 +32,7 @@ from llama_index_adapters.errors import (
     MissingFileError,
     UnwritableFileError,
 )
+from llama_index_adapters.serving.saved import load_saved
 
 DIM = 6
 METADATA = AdapterMetadata(

@@ -17,8 +17,7 @@ import torch
 from torch import nn
 
 from llama_index_adapters import EmbeddingAdapterFinetuneEngine
-from llama_index_adapters.adapters.disk import load_adapter
-from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.errors import EmbeddingError, InvalidOptionError, InvalidVectorsError
 from llama_index_adapters.vectors.embed import PROBE_TEXTS, embed_dataset, embed_texts
 from llama_index_adapters.vectors.identity import model_identity

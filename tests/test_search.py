@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from llama_index_adapters.adapters.learned.base import transform_of
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.learned.memory import MemoryAdapter
+from llama_index_adapters.adapters.learned.serve import transform_of
 from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.ranking import top_k

@@ -38,7 +38,7 @@ from llama_index_adapters import (
     split_by_passage,
     split_by_query,
 )
-from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.cli import main
 from llama_index_adapters.errors import AdaptersError

@@ -9,20 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from llama_index_adapters.adapters.disk import load_adapter, load_saved, save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.families import KINDS, kind_of
-from llama_index_adapters.adapters.learned.base import BaseAdapter, transform_of
+from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.learned.memory import MemoryAdapter
+from llama_index_adapters.adapters.learned.serve import transform_of
 from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
-from llama_index_adapters.adapters.served.base import (
-    ACTIVATIONS,
-    IdentityTransform,
-    LinearTransform,
-    adapt,
-    adapt_vector,
-)
+from llama_index_adapters.adapters.served.base import adapt, adapt_vector
+from llama_index_adapters.adapters.served.linear import IdentityTransform, LinearTransform
+from llama_index_adapters.adapters.served.two_layer import ACTIVATIONS
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
+from llama_index_adapters.serving.saved import load_saved
 
 DIM = 12
 

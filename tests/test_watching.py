@@ -13,7 +13,7 @@ from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.rate_limiter import BaseRateLimiter
 
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapter
-from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.serving.watching import dispatchers_of, is_watched
 from tests.fakes import AsyncEmbedding
 

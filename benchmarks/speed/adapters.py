@@ -25,7 +25,7 @@ def write_adapters(*, folder: str, dims: list[int], memory_queries: int) -> dict
     Returns:
         The path of each by name, such as ``"low-rank 1536"``.
     """
-    from llama_index_adapters.adapters.disk import save_adapter
+    from llama_index_adapters.adapters.disk.save import save_adapter
     from llama_index_adapters.adapters.learned.linear import LinearAdapter
     from llama_index_adapters.training.closed_form import whitening
 
@@ -50,7 +50,7 @@ def write_adapters(*, folder: str, dims: list[int], memory_queries: int) -> dict
 def save_memory(path: str, dim: int, n_queries: int) -> None:
     """Save a memory adapter made of random training queries, several a passage."""
     from llama_index_adapters import Relevance, VectorDataset
-    from llama_index_adapters.adapters.disk import save_adapter
+    from llama_index_adapters.adapters.disk.save import save_adapter
     from llama_index_adapters.training.search.remember import memory_of
 
     rng = np.random.default_rng(SEED)

@@ -146,7 +146,7 @@ def ranking_seconds(*, vectors: str, folder: str) -> float:
 
 def serving_seconds(*, vectors: str, folder: str) -> float:
     """Answer queries through a linear adapter."""
-    from llama_index_adapters.adapters.disk import save_adapter
+    from llama_index_adapters.adapters.disk.save import save_adapter
     from llama_index_adapters.adapters.learned.linear import LinearAdapter
 
     path = Path(folder) / "growth-linear"

@@ -144,8 +144,8 @@ def query_seconds(
     from benchmarks.speed.models import StoredEmbedding
     from benchmarks.speed.timing import side_by_side
     from llama_index_adapters import AdapterEmbeddingModel
-    from llama_index_adapters.adapters.disk import load_saved
     from llama_index_adapters.adapters.served.base import adapt_vector, as_vector
+    from llama_index_adapters.serving.saved import load_saved
 
     class Handler(BaseEventHandler):
         """Receives events and does nothing."""

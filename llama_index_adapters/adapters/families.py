@@ -1,32 +1,30 @@
-"""From the kind in a saved config to the classes that serve and train it; imports no torch."""
+"""The built-in families: one record for each, and what is built from it. Imports no torch."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llama_index_adapters.adapters.served.base import (
-    IdentityTransform,
-    LinearTransform,
-    MemoryTransform,
-    Transform,
-    TwoLayerTransform,
-)
+from llama_index_adapters.adapters.served.base import Transform
+from llama_index_adapters.adapters.served.linear import IdentityTransform, LinearTransform
+from llama_index_adapters.adapters.served.memory import MemoryTransform
+from llama_index_adapters.adapters.served.two_layer import TwoLayerTransform
+from llama_index_adapters.errors import InvalidAdapterError
 
-if TYPE_CHECKING:
-    from llama_index_adapters.adapters.learned.base import BaseAdapter
+Arrays = dict[str, NDArray[Any]]
 
 CUSTOM = "custom"
+
+_Value = TypeVar("_Value")
 
 # What a user asks for by name: "auto" chooses, "low-rank" is a form of the linear family.
 ADAPTERS = ("auto", "linear", "low-rank", "two-layer")
 DEFAULT_ADAPTER = "auto"
-DEFAULT_RANK = 64
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,10 @@ class Kind:
     transform: Callable[[Mapping[str, Any], Mapping[str, NDArray[np.float32]]], Transform]
     home: str
 
-    def adapter_class(self) -> type[BaseAdapter]:
+    def adapter_class(self) -> Any:
         """Import and return the torch half."""
         module, name = self.home.split(":")
-        adapter_class: type[BaseAdapter] = getattr(importlib.import_module(module), name)
-        return adapter_class
+        return getattr(importlib.import_module(module), name)
 
 
 _ADAPTERS = "llama_index_adapters.adapters.learned"
@@ -59,7 +56,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def kind_of(adapter_class: type[BaseAdapter]) -> str:
+def kind_of(adapter_class: type) -> str:
     """Return the registered kind of an adapter class, ``"custom"`` for a user's own.
 
     A subclass of a built-in family counts as custom: it may compute something else.
@@ -68,31 +65,38 @@ def kind_of(adapter_class: type[BaseAdapter]) -> str:
     return next((name for name, kind in KINDS.items() if kind.home == home), CUSTOM)
 
 
-def new_adapter(
-    name: str,
-    query_dim: int,
-    passage_dim: int,
-    *,
-    bias: bool | None = None,
-    rank: int | None = None,
-    seed: int = 0,
-) -> BaseAdapter:
-    """Return an untrained adapter by the name a user asks for, as near the identity as it starts.
+class _Noted(Mapping[str, _Value]):
+    """A mapping that knows which of its names were never asked for."""
 
-    Args:
-        name: one of :data:`ADAPTERS` but ``"auto"``.
-        query_dim: dimension of the query vectors.
-        passage_dim: dimension of the passage vectors.
-        bias: learn a bias too; as the family does when left out.
-        rank: of ``"low-rank"``; :data:`DEFAULT_RANK` when left out.
-        seed: of what starts at random.
+    def __init__(self, values: Mapping[str, _Value]) -> None:
+        self._values = values
+        self.unread = set(values)
+
+    def __getitem__(self, name: str) -> _Value:
+        self.unread.discard(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def build_transform(
+    kind: str, arguments: Mapping[str, Any], arrays: Arrays, source: object
+) -> Transform:
+    """Build the numpy half of an adapter.
+
+    Raises:
+        InvalidAdapterError: when arguments and arrays do not fit, or there is one that the kind
+            does not know: it would be left out of what is served.
     """
-    from llama_index_adapters.adapters.learned.linear import LinearAdapter
-    from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter
-
-    if name == "two-layer":
-        bias = True if bias is None else bias
-        return TwoLayerAdapter(query_dim, None, passage_dim, bias, seed=seed)
-    if name == "low-rank" and rank is None:
-        rank = min(DEFAULT_RANK, query_dim)
-    return LinearAdapter(query_dim, passage_dim, bool(bias), rank=rank, seed=seed)
+    noted_arguments, noted_arrays = _Noted(arguments), _Noted(arrays)
+    transform = KINDS[kind].transform(noted_arguments, noted_arrays)
+    unread = sorted(noted_arguments.unread | noted_arrays.unread)
+    if unread:
+        raise InvalidAdapterError(
+            f"{source} is not a {kind!r} adapter: it also has {', '.join(unread[:5])}."
+        )
+    return transform

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from llama_index_adapters import __version__
 from llama_index_adapters.cli import demo, evaluate, finetune, generate
 from llama_index_adapters.cli.models import missing_key
 from llama_index_adapters.errors import AdaptersError
+from llama_index_adapters.version import __version__
 
 PROGRAM = "llama-index-adapters"
 WRONG_USE = 2

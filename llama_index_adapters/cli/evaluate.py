@@ -59,8 +59,8 @@ def evaluate(
     json: JsonOption = None,
 ) -> None:
     """Compare base and adapted on a question set."""
-    from llama_index_adapters.adapters.disk import load_saved
     from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+    from llama_index_adapters.serving.saved import load_saved
 
     dataset = EmbeddingQAFinetuneDataset.from_json(test)
     saved = load_saved(directory)

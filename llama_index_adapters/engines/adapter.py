@@ -13,20 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk import (
-    AdapterMetadata,
-    load_adapter,
-    load_saved,
-    require_own_directory,
-    save_adapter,
-)
-from llama_index_adapters.adapters.families import (
-    ADAPTERS,
-    CUSTOM,
-    DEFAULT_ADAPTER,
-    kind_of,
-    new_adapter,
-)
+from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
+from llama_index_adapters.adapters.families import ADAPTERS, CUSTOM, DEFAULT_ADAPTER, kind_of
 from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
 from llama_index_adapters.engines.data import TrainingData, TrainingVectors, Unlabelled
 from llama_index_adapters.errors import (
@@ -36,10 +25,11 @@ from llama_index_adapters.errors import (
     closest_name,
 )
 from llama_index_adapters.evaluation.comparison import compare
-from llama_index_adapters.files.paths import as_path
+from llama_index_adapters.files.text import as_path
 from llama_index_adapters.retrieval.ranking import Similarity, mean_metrics
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
+from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.training.checkpoints import checkpoints_in
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.vectors.checks import require_directions
@@ -47,7 +37,7 @@ from llama_index_adapters.vectors.identity import model_identity, model_label
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
-    from llama_index_adapters.training.fit import Fit
+    from llama_index_adapters.training.result import Fit
 
 logger = logging.getLogger(__name__)
 
@@ -211,6 +201,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             MissingFileError: when there is no adapter.
             InvalidAdapterError: when it cannot be used.
         """
+        from llama_index_adapters.adapters.learned.base import load_adapter
+
         adapter = load_adapter(model_path, model_cls)
         start = None if _kind(adapter) == "identity" else adapter
         return cls(dataset, embed_model, adapter_model=start, **kwargs)
@@ -364,6 +356,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self, name: str, train: VectorDataset, options: TrainingOptions
     ) -> BaseAdapter | None:
         """Return the adapter to train, None for a search."""
+        from llama_index_adapters.adapters.learned.new import new_adapter
+
         if self.adapter_model is not None:
             return copy.deepcopy(self.adapter_model)
         if name == "auto":

@@ -14,8 +14,7 @@ from llama_index_adapters.evaluation.comparison import Comparison
 from llama_index_adapters.retrieval.ranking import Similarity
 
 if TYPE_CHECKING:
-    from llama_index_adapters.training.loop import EpochRecord
-    from llama_index_adapters.training.search.plan import Trial
+    from llama_index_adapters.training.result import EpochRecord, Trial
 
 
 class BaseEmbeddingFinetuneEngine(ABC):

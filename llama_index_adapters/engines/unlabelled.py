@@ -8,18 +8,15 @@ from os import PathLike
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk import (
-    AdapterMetadata,
-    require_own_directory,
-    save_adapter,
-)
+from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.engines.data import (
     Unlabelled,
     require_usable,
     unlabelled_vectors,
 )
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
-from llama_index_adapters.files.paths import as_path
+from llama_index_adapters.files.text import as_path
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.checks import require_directions

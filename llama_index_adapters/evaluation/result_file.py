@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from llama_index_adapters import __version__
 from llama_index_adapters.evaluation.comparison import Comparison
 from llama_index_adapters.files.atomic import write_text
+from llama_index_adapters.version import __version__
 
 MeasuredOn = Literal["test", "validation"]
 STAGES = ("embed", "train", "evaluate")

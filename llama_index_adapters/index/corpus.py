@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from llama_index_adapters.checks import seeded_generator
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
-from llama_index_adapters.files.paths import as_path
+from llama_index_adapters.files.text import as_path
 from llama_index_adapters.index.corpus_files import CorpusFiles
 from llama_index_adapters.index.store_search import StoreSearch
 from llama_index_adapters.questions.labels import Judgements, as_judgements

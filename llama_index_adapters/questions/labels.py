@@ -14,8 +14,7 @@ from llama_index_adapters.errors import (
     InvalidFileError,
     InvalidOptionError,
 )
-from llama_index_adapters.files.paths import as_path
-from llama_index_adapters.files.text import parse_json, read_text
+from llama_index_adapters.files.text import as_path, parse_json, read_text
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset, as_dataset
 
 RELEVANT = frozenset(

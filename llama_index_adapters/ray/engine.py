@@ -15,7 +15,7 @@ from llama_index_adapters.ray.train import fit_on_ray
 from llama_index_adapters.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from llama_index_adapters.training.fit import Fit
+    from llama_index_adapters.training.result import Fit
 
 
 class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):

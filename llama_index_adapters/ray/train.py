@@ -26,7 +26,7 @@ from llama_index_adapters.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
-    from llama_index_adapters.training.fit import Fit
+    from llama_index_adapters.training.result import Fit
 
 # How often a run that lost a worker begins again.
 _MOST_FAILURES = 3

@@ -19,13 +19,8 @@ from llama_index.core.callbacks import CallbackManager
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
-from llama_index_adapters.adapters.disk import SavedAdapter, load_saved
-from llama_index_adapters.adapters.served.base import (
-    IdentityTransform,
-    adapt,
-    adapt_vector,
-    as_vector,
-)
+from llama_index_adapters.adapters.served.base import adapt, adapt_vector, as_vector
+from llama_index_adapters.adapters.served.linear import IdentityTransform
 from llama_index_adapters.errors import (
     EmbeddingError,
     InvalidOptionError,
@@ -34,6 +29,7 @@ from llama_index_adapters.errors import (
     closest_name,
 )
 from llama_index_adapters.retrieval.vector_dataset import as_matrix
+from llama_index_adapters.serving.saved import SavedAdapter, load_saved
 from llama_index_adapters.serving.watching import (
     dispatchers_of,
     is_watched,

@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.files.paths import as_path
+from llama_index_adapters.files.text import as_path
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter

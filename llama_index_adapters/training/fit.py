@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -13,49 +12,28 @@ from llama_index_adapters.adapters.learned.linear import IdentityAdapter
 from llama_index_adapters.adapters.served.base import FloatArray
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.training.certainty import lower_end
 from llama_index_adapters.training.holdout import (
     Fold,
     fold_numbers,
     hold_out,
     holdout_unit,
+    lower_end,
     most_judged,
 )
-from llama_index_adapters.training.loop import (
-    SELECTION_METRIC,
-    EpochRecord,
-    PerQueryMetrics,
-    ValidationShare,
-    train_adapter,
-)
+from llama_index_adapters.training.loop import ValidationShare, train_adapter
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.training.search.plan import AfterStep, Trial, search_adapter
+from llama_index_adapters.training.result import (
+    SELECTION_METRIC,
+    AfterStep,
+    Fit,
+)
+from llama_index_adapters.training.search.plan import search_adapter
 from llama_index_adapters.training.workers import ALONE, Workers
 
 logger = logging.getLogger(__name__)
 
 # A fifth of the queries validates, but never more than are enough.
 _FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A trained adapter and what it was judged by.
-
-    Attributes:
-        adapter: the result; the identity when training gained nothing.
-        base: per-query validation metrics of the base model; None when its query vectors
-            have another dimension than the passages.
-        adapted: the same for the adapted queries.
-        history: one record per epoch; empty after a search.
-        trials: what a search tried.
-    """
-
-    adapter: BaseAdapter
-    base: PerQueryMetrics | None
-    adapted: PerQueryMetrics
-    history: tuple[EpochRecord, ...] = ()
-    trials: tuple[Trial, ...] = ()
 
 
 def fit(

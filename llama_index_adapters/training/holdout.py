@@ -1,4 +1,4 @@
-"""Hold out part of a question set for validation, in the way it will be used."""
+"""Hold out part of a question set in the way it will be used, and say how certain a gain is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -105,3 +106,19 @@ def _groups(data: VectorDataset, unit: HoldoutUnit) -> NDArray[np.int64]:
     graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
     groups: NDArray[np.int64] = connected_components(graph, directed=False)[1][:n_queries]
     return groups
+
+
+def lower_end(gains: NDArray[np.float64], certainty: float) -> float:
+    """Return the lower end of the one-sided interval of a mean, by the t distribution.
+
+    Args:
+        gains: ``(n_queries,)`` paired differences.
+        certainty: how often the mean of all queries lies above it, for example 0.995.
+
+    Returns:
+        The lower end; -1 for a single query, which says nothing of how queries differ.
+    """
+    if len(gains) < 2:
+        return -1.0
+    error = gains.std(ddof=1) / np.sqrt(len(gains))
+    return float(gains.mean() - stats.t.ppf(certainty, len(gains) - 1) * error)

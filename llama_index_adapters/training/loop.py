@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from llama_index_adapters.adapters.learned.base import BaseAdapter, ModuleTransform
+from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.serve import ModuleTransform
 from llama_index_adapters.adapters.served.base import FloatArray, adapt
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError, TrainingError
 from llama_index_adapters.retrieval.ranking import metrics_at_k, top_k, unit_rows
@@ -26,28 +27,10 @@ from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.mining import mine
 from llama_index_adapters.training.objective import RetrievalObjective
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.result import SELECTION_METRIC, EpochRecord, PerQueryMetrics
 from llama_index_adapters.training.workers import ALONE, Workers
 
 logger = logging.getLogger(__name__)
-
-SELECTION_METRIC = "ndcg@10"
-
-PerQueryMetrics = dict[str, NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One line of the history.
-
-    Attributes:
-        epoch: passes over the queries so far; 0 is the adapter before training.
-        loss: mean training loss during the epoch, None before training.
-        validation: mean validation nDCG@10 after it, None without a validation set.
-    """
-
-    epoch: int
-    loss: float | None
-    validation: float | None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from llama_index_adapters.errors import (
     UnwritableFileError,
 )
 from llama_index_adapters.files.cache import cache_directory
-from llama_index_adapters.files.paths import as_path
+from llama_index_adapters.files.text import as_path
 from llama_index_adapters.vectors.checks import checked_vectors
 
 Role = Literal["query", "passage"]

@@ -20,7 +20,8 @@ from llama_index_adapters import (
     compare_adapters,
     evaluate,
 )
-from llama_index_adapters.adapters.disk import load_adapter, load_saved, save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
+from llama_index_adapters.adapters.learned.base import load_adapter
 from llama_index_adapters.errors import (
     EmbeddingError,
     InvalidAdapterError,
@@ -33,6 +34,7 @@ from llama_index_adapters.errors import (
     UnknownOptionError,
     UnwritableFileError,
 )
+from llama_index_adapters.serving.saved import load_saved
 from tests.bad_inputs.rows import EYE, GOOD, NAN, ROWS, BadInput, Call, holds, rows
 from tests.fakes import CountingEmbedding, WordsEmbedding
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from unittest import mock
 
 from llama_index_adapters import EmbeddingQAFinetuneDataset
-from llama_index_adapters.adapters.disk import AdapterMetadata, save_adapter
+from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.cli import main, models
 from llama_index_adapters.errors import AdaptersError

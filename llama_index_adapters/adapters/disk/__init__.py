@@ -5,21 +5,4 @@ A saved adapter is a directory of three files: ``config.json`` (what it is),
 no code that it names and believes nothing it says: sizes are capped, shapes are compared with
 the config, values must be finite and links may not lead out of the directory. Directories that
 LlamaIndex's engine wrote are read too.
-
-:func:`load_saved` is what serving needs; it imports no torch for a built-in adapter.
 """
-
-from __future__ import annotations
-
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
-from llama_index_adapters.adapters.disk.read import SavedAdapter, load_adapter, load_saved
-from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
-
-__all__ = [
-    "AdapterMetadata",
-    "SavedAdapter",
-    "load_adapter",
-    "load_saved",
-    "require_own_directory",
-    "save_adapter",
-]

@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, ValidationError
-from numpy.typing import NDArray
 
 from llama_index_adapters.adapters.disk.files import CONFIG
 from llama_index_adapters.adapters.disk.llamaindex import old_kind
-from llama_index_adapters.adapters.families import CUSTOM, KINDS
+from llama_index_adapters.adapters.families import CUSTOM, KINDS, Arrays
 from llama_index_adapters.errors import InvalidAdapterError, closest_name
 
 FORMAT_VERSION = 1
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

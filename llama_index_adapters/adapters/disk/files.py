@@ -17,7 +17,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from llama_index_adapters.errors import InvalidAdapterError, MissingFileError
-from llama_index_adapters.files.paths import as_path
+from llama_index_adapters.files.text import as_path
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

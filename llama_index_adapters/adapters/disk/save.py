@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 from os import PathLike, fspath
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import safetensors.numpy
 
-from llama_index_adapters import __version__
-from llama_index_adapters.adapters.disk.built_in import build_transform
 from llama_index_adapters.adapters.disk.config import (
     FORMAT_VERSION,
     AdapterConfig,
@@ -29,21 +27,33 @@ from llama_index_adapters.adapters.disk.files import (
     require_finite,
 )
 from llama_index_adapters.adapters.disk.model_card import model_card
-from llama_index_adapters.adapters.families import CUSTOM, kind_of
+from llama_index_adapters.adapters.families import CUSTOM, Arrays, build_transform, kind_of
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, UnwritableFileError
 from llama_index_adapters.files.atomic import replace_directory
-from llama_index_adapters.files.paths import as_path
-
-if TYPE_CHECKING:
-    from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.files.text import as_path
+from llama_index_adapters.version import __version__
 
 _OWN_FILES = frozenset({CONFIG, WEIGHTS, CARD, OLD_WEIGHTS})
 _LIBRARIES = ("llama-index-core", "numpy", "safetensors", "torch")
 
 
+class Savable(Protocol):
+    """What saving asks of an adapter."""
+
+    unit_input: bool
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as JSON can hold them."""
+        ...
+
+    def arrays(self) -> Arrays:
+        """Return parameters and buffers by name."""
+        ...
+
+
 def save_adapter(
     path: str | PathLike[str],
-    adapter: BaseAdapter,
+    adapter: Savable,
     *,
     metadata: AdapterMetadata | None = None,
     unit_input: bool | None = None,

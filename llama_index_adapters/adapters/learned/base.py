@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from llama_index_adapters.adapters.families import CUSTOM, KINDS, kind_of
-from llama_index_adapters.adapters.served.base import MAX_DIMENSION, Transform
+from llama_index_adapters.adapters.disk.read import StoredAdapter, read_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
+from llama_index_adapters.adapters.families import CUSTOM, KINDS, build_transform, kind_of
+from llama_index_adapters.adapters.served.arrays import MAX_DIMENSION
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 
 
@@ -82,8 +85,6 @@ class BaseAdapter(nn.Module, ABC):
 
     def save(self, output_path: str | PathLike[str]) -> None:
         """Write the adapter's directory (``config.json``, ``model.safetensors``, model card)."""
-        from llama_index_adapters.adapters.disk import save_adapter
-
         save_adapter(output_path, self)
 
     @classmethod
@@ -94,80 +95,7 @@ class BaseAdapter(nn.Module, ABC):
             MissingFileError: when there is no such directory.
             InvalidAdapterError: when it holds another kind of adapter, or none.
         """
-        from llama_index_adapters.adapters.disk import load_adapter
-
         return load_adapter(input_path, cls)
-
-
-class ModuleTransform:
-    """Serves an adapter through its torch module: for classes without a numpy half.
-
-    Args:
-        adapter: the module; it is moved to the device and put into evaluation mode.
-        query_dim: dimension of the vectors that go in, when it is known.
-        passage_dim: dimension of the vectors that come out, when it is known.
-        device: a torch device; the CPU when left out.
-
-    Raises:
-        InvalidOptionError: for a device that torch cannot use here.
-    """
-
-    def __init__(
-        self,
-        adapter: BaseAdapter,
-        query_dim: int | None = None,
-        passage_dim: int | None = None,
-        device: str | None = None,
-    ) -> None:
-        self._device = device or "cpu"
-        try:
-            self._adapter = adapter.to(self._device).eval()
-        except (RuntimeError, AssertionError) as error:
-            raise InvalidOptionError(
-                f"device={device!r} cannot be used ({str(error).splitlines()[0]}); "
-                "leave it out to use the CPU."
-            ) from error
-        self.query_dim, self.passage_dim = query_dim, passage_dim
-
-    def __call__(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the module without gradients, on ``(n, query_dim)`` or on one vector.
-
-        Raises:
-            InvalidAdapterError: when the module fails, or returns anything but one vector of
-                ``passage_dim`` for each query.
-        """
-        if queries.ndim == 1:
-            one: NDArray[np.float32] = self(queries[None])[0]
-            return one
-        name = type(self._adapter).__name__
-        vectors = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
-        try:
-            with torch.inference_mode():
-                result: Tensor = self._adapter(vectors.to(self._device))
-        except RuntimeError as error:
-            raise InvalidAdapterError(
-                f"{name} failed on vectors of shape {queries.shape}: {error}"
-            ) from error
-        expected = (len(queries), self.passage_dim or result.shape[-1])
-        if tuple(result.shape) != expected:
-            raise InvalidAdapterError(
-                f"{name} turned vectors of shape {queries.shape} into {tuple(result.shape)}; "
-                f"expected {expected}."
-            )
-        return result.float().cpu().numpy()
-
-
-def transform_of(
-    adapter: BaseAdapter, query_dim: int | None = None, passage_dim: int | None = None
-) -> Transform:
-    """Return the serving half of an adapter in memory, as loading it from disk would.
-
-    The dimensions are only used for a user's own adapter, which does not declare them.
-    """
-    kind = kind_of(type(adapter))
-    if kind == CUSTOM:
-        return ModuleTransform(adapter, query_dim, passage_dim)
-    return KINDS[kind].transform(adapter.get_config_dict(), adapter.arrays())
 
 
 def require_dimensions(**dimensions: int) -> None:
@@ -181,3 +109,115 @@ def require_dimensions(**dimensions: int) -> None:
             raise InvalidOptionError(
                 f"{name} is {value!r}; give a whole number from 1 to {MAX_DIMENSION:,}."
             )
+
+
+AdapterT = TypeVar("AdapterT", bound=BaseAdapter)
+
+
+@overload
+def load_adapter(path: str | PathLike[str]) -> BaseAdapter: ...
+@overload
+def load_adapter(path: str | PathLike[str], adapter_cls: type[AdapterT]) -> AdapterT: ...
+@overload
+def load_adapter(path: str | PathLike[str], adapter_cls: None) -> BaseAdapter: ...
+def load_adapter(
+    path: str | PathLike[str], adapter_cls: type[BaseAdapter] | None = None
+) -> BaseAdapter:
+    """Read an adapter to train it further; imports torch.
+
+    Args:
+        path: the directory of a saved adapter, or of one that LlamaIndex's engine wrote.
+        adapter_cls: the class of a user's own adapter. For a built-in one it may be left out;
+            when given, it has to be the one that was saved, or a base or subclass of it.
+
+    Raises:
+        MissingFileError: when something is not there.
+        InvalidAdapterError: when it cannot be used, saying why.
+    """
+    stored = read_adapter(path)
+    adapter_class = class_to_load(stored, adapter_cls, serving=False)
+    if adapter_class is None:
+        # The numpy half checks every shape before torch allocates what the config asks for.
+        build_transform(stored.config.kind, stored.config.arguments, stored.arrays, stored.path)
+        adapter_class = KINDS[stored.config.kind].adapter_class()
+    adapter = build_adapter(stored, adapter_class)
+    adapter.unit_input = stored.config.unit_input
+    return adapter
+
+
+def class_to_load(
+    stored: StoredAdapter, adapter_cls: type[BaseAdapter] | None, *, serving: bool
+) -> type[BaseAdapter] | None:
+    """Return the torch class to build, None for the built-in one of the saved kind.
+
+    Args:
+        stored: what was read.
+        adapter_cls: the class that the caller named.
+        serving: whether it is only served, so that an identity may stand for any class.
+
+    Raises:
+        InvalidOptionError: when ``adapter_cls`` is no class of an adapter.
+        InvalidAdapterError: when it is not the one that was saved.
+    """
+    if adapter_cls is None and stored.config.kind != CUSTOM:
+        return None
+    if adapter_cls is not None:
+        _require_adapter_class(adapter_cls)
+    if stored.config.kind == CUSTOM:
+        if adapter_cls is None or inspect.isabstract(adapter_cls):
+            name = stored.config.adapter_class or "the class that was saved"
+            raise InvalidAdapterError(
+                f"{stored.path} holds an adapter of a class that is not built in ({name}). "
+                "Nothing that a file names is imported: import the class yourself and pass it "
+                f"as adapter_cls."
+            )
+        if kind_of(adapter_cls) == CUSTOM:
+            return adapter_cls
+        found = stored.config.adapter_class or "an adapter of another class"
+        raise _wrong_class(stored, found, adapter_cls)
+    assert adapter_cls is not None
+    saved = KINDS[stored.config.kind].adapter_class()
+    if issubclass(saved, adapter_cls):
+        return None
+    if issubclass(adapter_cls, saved):
+        return adapter_cls
+    if stored.written_by_llamaindex and kind_of(adapter_cls) == CUSTOM:
+        return adapter_cls  # its configs do not say of which class they are
+    if serving and stored.config.kind == "identity":
+        return None  # what training any class gives when nothing beat the base model
+    raise _wrong_class(stored, f"{saved.__name__} (kind {stored.config.kind!r})", adapter_cls)
+
+
+def _wrong_class(
+    stored: StoredAdapter, found: str, given: type[BaseAdapter]
+) -> InvalidAdapterError:
+    return InvalidAdapterError(
+        f"{stored.path} holds {found}, but adapter_cls is {given.__name__}. Pass the class that "
+        "was saved; for a built-in one adapter_cls can be left out."
+    )
+
+
+def _require_adapter_class(adapter_cls: object) -> None:
+    if not (isinstance(adapter_cls, type) and issubclass(adapter_cls, BaseAdapter)):
+        name = adapter_cls.__qualname__ if isinstance(adapter_cls, type) else repr(adapter_cls)
+        raise InvalidOptionError(
+            f"adapter_cls is {name}; expected a subclass of llama_index_adapters.BaseAdapter "
+            "(for a class written for LlamaIndex, change the import of BaseAdapter)."
+        )
+
+
+def build_adapter(stored: StoredAdapter, adapter_class: type[BaseAdapter]) -> BaseAdapter:
+    """Build a torch module from what was read.
+
+    Raises:
+        InvalidAdapterError: when the class does not take these arguments or arrays.
+    """
+    try:
+        adapter = adapter_class(**stored.config.arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidAdapterError(
+            f"{adapter_class.__name__} cannot be built from the arguments in {stored.path} "
+            f"({', '.join(stored.config.arguments) or 'none'}): {error}"
+        ) from error
+    adapter.load_arrays(stored.arrays)
+    return adapter

@@ -27,7 +27,7 @@ from llama_index_adapters.errors import (
     closest_name,
 )
 from llama_index_adapters.files.cache import cache_directory
-from llama_index_adapters.files.paths import as_path
+from llama_index_adapters.files.text import as_path
 from llama_index_adapters.questions.generation.journal import Entry, Journal, text_digest
 from llama_index_adapters.questions.generation.prompt import (
     check_template,

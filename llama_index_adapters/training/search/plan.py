@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from llama_index_adapters.adapters.families import kind_of
-from llama_index_adapters.adapters.learned.base import BaseAdapter, transform_of
+from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.serve import transform_of
 from llama_index_adapters.adapters.served.base import FloatArray, adapt
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.training.certainty import lower_end
 from llama_index_adapters.training.holdout import (
     ENOUGH_JUDGED,
     Fold,
@@ -25,16 +25,13 @@ from llama_index_adapters.training.holdout import (
     fold_numbers,
     hold_out,
     holdout_unit,
+    lower_end,
     most_judged,
 )
-from llama_index_adapters.training.loop import (
-    SELECTION_METRIC,
-    PerQueryMetrics,
-    ValidationShare,
-    train_adapter,
-)
+from llama_index_adapters.training.loop import ValidationShare, train_adapter
 from llama_index_adapters.training.mining import searched_once
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.result import SELECTION_METRIC, AfterStep, PerQueryMetrics, Trial
 from llama_index_adapters.training.search.candidates import (
     Candidate,
     linear_from,
@@ -47,8 +44,6 @@ from llama_index_adapters.training.search.candidates import (
 from llama_index_adapters.training.workers import ALONE, Workers
 
 logger = logging.getLogger(__name__)
-
-AfterStep = Callable[[BaseAdapter, int], None]
 
 # A gain counts when it is this certain, one-sided, by the t distribution of the paired
 # differences: strict, because the best of many trials is looked at.
@@ -69,27 +64,6 @@ _RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 _FIRST_RATE = 2
 _SCALES = (5.0, 10.0, 20.0, 40.0, 80.0)
 _FIRST_SCALE = 2
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One candidate and what the held-out queries said about it.
-
-    Attributes:
-        name: what was tried.
-        ndcg: mean nDCG@10 over all judged queries.
-        gain: mean difference to the base model.
-        gain_low: the lower end of that gain at the certainty a choice needs.
-        epoch: the epoch of training that was best, None for a closed form.
-        chosen: whether this candidate became the adapter.
-    """
-
-    name: str
-    ndcg: float
-    gain: float | None
-    gain_low: float | None
-    epoch: int | None
-    chosen: bool = False
 
 
 @dataclass(frozen=True)

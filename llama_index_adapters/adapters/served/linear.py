@@ -1,0 +1,72 @@
+"""Serving linear adapters: full, low-rank, and the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llama_index_adapters.adapters.served.arrays import affine, dimension, flag, layer, take
+from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.errors import InvalidAdapterError
+
+
+class IdentityTransform:
+    """Leaves every query as it is: the adapter of a run that found no gain."""
+
+    def __init__(self, dim: int) -> None:
+        self.query_dim = self.passage_dim = dim
+
+    @classmethod
+    def from_arrays(
+        cls, arguments: Mapping[str, Any], arrays: Mapping[str, FloatArray]
+    ) -> IdentityTransform:
+        """Build it from a saved adapter."""
+        return cls(dimension(arguments, "in_features"))
+
+    def __call__(self, queries: FloatArray) -> FloatArray:
+        """Return the queries."""
+        return queries
+
+
+class LinearTransform:
+    """``q' = W q + b``."""
+
+    def __init__(self, weight: FloatArray, bias: FloatArray | None = None) -> None:
+        self._weight, self._bias = weight, bias
+        self.passage_dim, self.query_dim = weight.shape
+
+    @classmethod
+    def from_arrays(
+        cls, arguments: Mapping[str, Any], arrays: Mapping[str, FloatArray]
+    ) -> LinearTransform | LowRankTransform:
+        """Build it from a saved ``LinearAdapter``; one with a rank gives the low-rank form."""
+        n_in, n_out = dimension(arguments, "in_features"), dimension(arguments, "out_features")
+        bias = flag(arguments, "bias")
+        if arguments.get("rank") is None:
+            return cls(*layer(arrays, "linear", n_out, n_in, bias))
+        rank = dimension(arguments, "rank")
+        if n_in != n_out or rank > n_in:
+            raise InvalidAdapterError(
+                f"The config declares rank {rank} for {n_in} to {n_out} dimensions; a low-rank "
+                f"adapter is square, with a rank from 1 to its dimension."
+            )
+        down = take(arrays, "down.weight", (rank, n_in))
+        return LowRankTransform(down, *layer(arrays, "up", n_out, rank, bias))
+
+    def __call__(self, queries: FloatArray) -> FloatArray:
+        """Apply the matrix and the bias."""
+        return affine(queries, self._weight, self._bias)
+
+
+class LowRankTransform:
+    """``q' = q + U (D q) + b``."""
+
+    def __init__(self, down: FloatArray, up: FloatArray, bias: FloatArray | None = None) -> None:
+        self._down, self._up, self._bias = down, up, bias
+        self.query_dim = self.passage_dim = len(up)
+
+    def __call__(self, queries: FloatArray) -> FloatArray:
+        """Apply both matrices and the bias."""
+        inner = affine(queries, self._down, None)
+        adapted: FloatArray = queries + affine(inner, self._up, self._bias)
+        return adapted

@@ -1,0 +1,77 @@
+"""A saved adapter, ready to serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.read import StoredAdapter, read_adapter
+from llama_index_adapters.adapters.families import CUSTOM, build_transform
+from llama_index_adapters.adapters.served.base import Transform
+
+if TYPE_CHECKING:
+    from llama_index_adapters.adapters.learned.base import BaseAdapter
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """A saved adapter, ready to serve.
+
+    Attributes:
+        kind: its family, ``"custom"`` for a user's own class.
+        transform: maps query vectors to passage space.
+        unit_input: whether the transform expects queries of unit length.
+        fingerprint: sha256 over kind, arguments and arrays.
+        metadata: what was saved beside the weights.
+    """
+
+    kind: str
+    transform: Transform
+    unit_input: bool
+    fingerprint: str
+    metadata: AdapterMetadata
+
+
+def load_saved(
+    path: str | PathLike[str],
+    adapter_cls: type[BaseAdapter] | None = None,
+    *,
+    device: str | None = None,
+) -> SavedAdapter:
+    """Read an adapter to serve queries with.
+
+    Args:
+        path: the directory of a saved adapter, or of one that LlamaIndex's engine wrote.
+        adapter_cls: the class of a user's own adapter. For a built-in one it may be left out;
+            when given, it has to be the one that was saved, or a base or subclass of it.
+        device: where a user's own adapter runs; the others need numpy alone.
+
+    Raises:
+        MissingFileError: when something is not there.
+        InvalidAdapterError: when it cannot be used, saying why.
+    """
+    stored = read_adapter(path)
+    config, metadata = stored.config, stored.config.metadata()
+    transform: Transform | None = None
+    if adapter_cls is not None or config.kind == CUSTOM:
+        transform = _module_transform(stored, adapter_cls, device)
+    if transform is None:
+        transform = build_transform(config.kind, config.arguments, stored.arrays, stored.path)
+    return SavedAdapter(config.kind, transform, config.unit_input, config.fingerprint, metadata)
+
+
+def _module_transform(
+    stored: StoredAdapter, adapter_cls: type[BaseAdapter] | None, device: str | None
+) -> Transform | None:
+    """Return what serves a user's own class; None when the built-in numpy half does."""
+    from llama_index_adapters.adapters.learned.base import build_adapter, class_to_load
+    from llama_index_adapters.adapters.learned.serve import ModuleTransform
+
+    adapter_class = class_to_load(stored, adapter_cls, serving=True)
+    if adapter_class is None:
+        return None
+    metadata = stored.config.metadata()
+    adapter = build_adapter(stored, adapter_class)
+    return ModuleTransform(adapter, metadata.query_dim, metadata.passage_dim, device)

@@ -1,0 +1,73 @@
+"""What training gives: the adapter, its history, and what judged it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llama_index_adapters.adapters.learned.base import BaseAdapter
+
+SELECTION_METRIC = "ndcg@10"
+
+PerQueryMetrics = dict[str, NDArray[np.float64]]
+
+AfterStep = Callable[[BaseAdapter, int], None]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of the history.
+
+    Attributes:
+        epoch: passes over the queries so far; 0 is the adapter before training.
+        loss: mean training loss during the epoch, None before training.
+        validation: mean validation nDCG@10 after it, None without a validation set.
+    """
+
+    epoch: int
+    loss: float | None
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate and what the held-out queries said about it.
+
+    Attributes:
+        name: what was tried.
+        ndcg: mean nDCG@10 over all judged queries.
+        gain: mean difference to the base model.
+        gain_low: the lower end of that gain at the certainty a choice needs.
+        epoch: the epoch of training that was best, None for a closed form.
+        chosen: whether this candidate became the adapter.
+    """
+
+    name: str
+    ndcg: float
+    gain: float | None
+    gain_low: float | None
+    epoch: int | None
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained adapter and what it was judged by.
+
+    Attributes:
+        adapter: the result; the identity when training gained nothing.
+        base: per-query validation metrics of the base model; None when its query vectors
+            have another dimension than the passages.
+        adapted: the same for the adapted queries.
+        history: one record per epoch; empty after a search.
+        trials: what a search tried.
+    """
+
+    adapter: BaseAdapter
+    base: PerQueryMetrics | None
+    adapted: PerQueryMetrics
+    history: tuple[EpochRecord, ...] = ()
+    trials: tuple[Trial, ...] = ()
