@@ -8,9 +8,9 @@ OLD_CORE := .venv-core-0.14.20
 LOWEST := .venv-lowest
 METADATA := pyproject.toml constraints.txt Makefile
 # What needs no model and no other package than those that are installed with this one.
-LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs cli combine comparison \
+LOWEST_TESTS := tests/endurance $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs cli combine comparison \
 	documentation embed embedding engine evaluate faults faults_serving files fit generate holdout \
-	hostile_files identity index_labels index_read kills loop objective options persistence \
+	identity index_labels index_read loop objective options persistence \
 	qa_dataset questions replacement search secrets service_errors sharing split store transforms \
 	unlabelled audit))
 LOWEST_ONLY := not TestFaiss and not TestSimilarity
@@ -81,8 +81,8 @@ $(LOWEST)/.installed: $(METADATA) constraints-lowest.txt | python
 	@touch $@
 
 soak: $(VENV)/.installed-soak ## Faults, kills, wrong inputs and fuzzing in full (about 20 minutes); writes docs/robustness.md.
-	for section in faults kills inputs fuzz; do $(BIN)/python -m tests.soak $$section || exit 1; done
-	$(BIN)/python -m tests.robustness_table
+	for section in faults kills inputs fuzz; do $(BIN)/python -m tests.endurance.soak $$section || exit 1; done
+	$(BIN)/python -m tests.endurance.robustness_table
 
 lowest: $(LOWEST)/.installed ## Test the lowest versions of all dependencies.
 	$(LOWEST)/bin/python -m pytest -m "not local_model" -k "$(LOWEST_ONLY)" $(LOWEST_TESTS)
