@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both create .venv first and can be repeated.
+# `make demo` and `make test` create .venv first and can be repeated; `make help` lists the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 OLD_CORE := .venv-core-0.14.20
 LOWEST := .venv-lowest
+# Tests are independent: as many processes as cores, with one thread of torch each.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 METADATA := pyproject.toml constraints.txt Makefile
 # What needs no model and no other package than those that are installed with this one.
 LOWEST_TESTS := tests/endurance $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs cli combine comparison \
@@ -19,10 +21,11 @@ LOWEST_ONLY := not TestFaiss and not TestSimilarity
 # Options for the benchmarks: make benchmark ARGS="--sets documentation"
 ARGS ?=
 
-.PHONY: help python demo benchmark bench notebooks test lint typecheck unit interop soak lowest audit clean
+.PHONY: help python demo benchmark bench notebooks test test-all lint typecheck unit slow interop \
+	coverage soak lowest audit clean
 
 help: ## Show this list.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing. Install Python 3.10 or later, or name one: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -55,7 +58,9 @@ benchmark: $(VENV)/.installed-dev ## Measure this package beside its peers; ARGS
 bench: $(VENV)/.installed-dev ## Measure speed and size beside LlamaIndex's own; ARGS=--help explains.
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
-test: lint typecheck unit interop ## Check everything: style, types, tests, an older llama-index-core.
+test: lint typecheck unit interop ## Check before a commit: style, types, quick tests, an older llama-index-core.
+
+test-all: slow ## Run what `make test` leaves out: slow tests and every notebook.
 
 lint: $(VENV)/.installed-dev ## Check style.
 	$(BIN)/ruff check .
@@ -64,8 +69,14 @@ lint: $(VENV)/.installed-dev ## Check style.
 typecheck: $(VENV)/.installed-dev ## Check types.
 	$(BIN)/mypy --strict
 
-unit: $(VENV)/.installed-dev ## Run the tests, with the real local model among them.
-	$(BIN)/python -m pytest
+unit: $(VENV)/.installed-dev ## Run the quick tests, with the real local model among them.
+	$(PYTEST) -m "not slow"
+
+slow: $(VENV)/.installed-dev ## Run the slow tests.
+	$(PYTEST) -m slow
+
+coverage: $(VENV)/.installed-dev ## Run all tests and write coverage.json; tests/branches.py compares two of them.
+	$(PYTEST) --cov=llama_index_adapters --cov-branch --cov-report=json --cov-report=
 
 interop: $(OLD_CORE)/.installed ## Use what llama-index-core 0.14.20 generated.
 	$(OLD_CORE)/bin/python tests/interop/check_core_0_14_20.py
