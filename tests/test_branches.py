@@ -7,7 +7,9 @@ import json
 from tests import branches
 
 OLD = "def a(x):\n    if x:\n        return 1\n    return 2\n"
-NEW = "import os\n\n\nclass B:\n    def a(self, x):\n        if x:\n            return 1\n        x()\n"
+NEW = (
+    "import os\n\n\nclass B:\n    def a(self):\n        if x:\n            return 1\n        x()\n"
+)
 
 
 def taken(tmp_path, monkeypatch, name, text, start, executed, missing):
