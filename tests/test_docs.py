@@ -169,7 +169,7 @@ class TestEveryDocument:
 
     def test_commands_exist(self, name):
         commands = typer.main.get_command(app).commands
-        targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
         for block in blocks(name, "sh"):
             for line in block.code.replace("\\\n", " ").splitlines():
                 program, *words = shlex.split(line, comments=True) or [""]
