@@ -19,7 +19,7 @@ from llama_index_adapters import (
     generate_qa_embedding_pairs,
 )
 from llama_index_adapters.adapters.disk.config import AdapterConfig
-from llama_index_adapters.adapters.learned.new import DEFAULT_RANK
+from llama_index_adapters.adapters.families import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.engines import unlabelled
 from llama_index_adapters.questions.generation.prompt import DEFAULT_QA_GENERATE_PROMPT_TMPL

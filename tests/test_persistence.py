@@ -20,7 +20,7 @@ import torch
 from llama_index_adapters.adapters.disk import files, read, save
 from llama_index_adapters.adapters.disk.config import AdapterMetadata, adapter_fingerprint
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
-from llama_index_adapters.adapters.families import KINDS
+from llama_index_adapters.adapters.families import FAMILIES
 from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter, LinearLayer
 from llama_index_adapters.adapters.learned.serve import transform_of
@@ -495,7 +495,7 @@ class TestHostileConfig:
         change_config(directory, kind="linaer")
         with pytest.raises(InvalidAdapterError) as caught:
             load_saved(directory)
-        assert all(kind in str(caught.value) for kind in KINDS)
+        assert all(kind in str(caught.value) for kind in FAMILIES)
         assert "Did you mean 'linear'?" in str(caught.value)
 
     @pytest.mark.parametrize(

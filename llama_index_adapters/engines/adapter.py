@@ -155,7 +155,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         if adapter_model is not None:
             _require_adapter(adapter_model)
         self.adapter_model = adapter_model
-        self.adapter = adapter
+        self.adapter: str = adapter
         self.dim = dim
         self._bias = bias
         self._rank = rank

@@ -14,7 +14,7 @@ from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, Valid
 
 from llama_index_adapters.adapters.disk.files import CONFIG
 from llama_index_adapters.adapters.disk.llamaindex import old_kind
-from llama_index_adapters.adapters.families import CUSTOM, KINDS, Arrays
+from llama_index_adapters.adapters.families import CUSTOM, FAMILIES, Arrays
 from llama_index_adapters.errors import InvalidAdapterError, closest_name
 
 FORMAT_VERSION = 1
@@ -116,10 +116,10 @@ def checked_config(written: dict[str, Any], directory: Path) -> AdapterConfig:
             f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3]
         )
         raise InvalidAdapterError(f"{path} is not a valid adapter config: {found}.") from error
-    if config.kind != CUSTOM and config.kind not in KINDS:
+    if config.kind != CUSTOM and config.kind not in FAMILIES:
         raise InvalidAdapterError(
-            f"{path} names the adapter kind {config.kind!r}; known: {', '.join(KINDS)}, {CUSTOM}."
-            + closest_name(config.kind, KINDS)
+            f"{path} names the adapter kind {config.kind!r}; "
+            f"known: {', '.join(FAMILIES)}, {CUSTOM}." + closest_name(config.kind, FAMILIES)
         )
     return config
 

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from llama_index_adapters.adapters.disk.read import StoredAdapter, read_adapter
 from llama_index_adapters.adapters.disk.save import save_adapter
-from llama_index_adapters.adapters.families import CUSTOM, KINDS, build_transform, kind_of
+from llama_index_adapters.adapters.families import CUSTOM, FAMILIES, build_transform, kind_of
 from llama_index_adapters.adapters.served.arrays import MAX_DIMENSION
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 
@@ -139,7 +139,7 @@ def load_adapter(
     if adapter_class is None:
         # The numpy half checks every shape before torch allocates what the config asks for.
         build_transform(stored.config.kind, stored.config.arguments, stored.arrays, stored.path)
-        adapter_class = KINDS[stored.config.kind].adapter_class()
+        adapter_class = FAMILIES[stored.config.kind].learned_class()
     adapter = build_adapter(stored, adapter_class)
     adapter.unit_input = stored.config.unit_input
     return adapter
@@ -176,7 +176,7 @@ def class_to_load(
         found = stored.config.adapter_class or "an adapter of another class"
         raise _wrong_class(stored, found, adapter_cls)
     assert adapter_cls is not None
-    saved = KINDS[stored.config.kind].adapter_class()
+    saved = FAMILIES[stored.config.kind].learned_class()
     if issubclass(saved, adapter_cls):
         return None
     if issubclass(adapter_cls, saved):
