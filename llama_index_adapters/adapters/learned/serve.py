@@ -51,8 +51,8 @@ class ModuleTransform:
                 ``passage_dim`` for each query.
         """
         if queries.ndim == 1:
-            one: NDArray[np.float32] = self(queries[None])[0]
-            return one
+            mapped: NDArray[np.float32] = self(queries[None])[0]
+            return mapped
         name = type(self._adapter).__name__
         vectors = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
         try:
