@@ -566,6 +566,13 @@ class TestHostileConfig:
         with pytest.raises(InvalidAdapterError, match="expected a number from 1 to 2"):
             load_saved(directory)
 
+    def test_a_version_that_is_cut_out_does_not_make_it_llamaindex_s(self, directory):
+        config = json.loads((directory / "config.json").read_text())
+        del config["format_version"]
+        (directory / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InvalidAdapterError, match="format_version None; expected"):
+            load_saved(directory)
+
     @pytest.mark.parametrize("half", ["queries", "passages"])
     def test_an_unknown_kind(self, directory, half):
         change_config(directory, **{half: {"kind": "linaer", "arguments": {}}})

@@ -36,7 +36,7 @@ _TWO_LAYER = _LINEAR | {"hidden_features", "activation_fn_str", "add_residual"}
 
 def is_llamaindex_config(config: Mapping[str, Any]) -> bool:
     """Return whether a config was written by LlamaIndex, which names neither format nor kind."""
-    return not config.keys() & {"format_version", "kind"}
+    return not config.keys() & {"format_version", "kind", "query_models"}
 
 
 def llamaindex_config(arguments: dict[str, Any]) -> AdapterConfig:
