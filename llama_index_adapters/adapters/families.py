@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeVar, get_args
 
 from numpy.typing import NDArray
 
-from llama_index_adapters.adapters.served.base import FloatArray, Transform
+from llama_index_adapters.adapters.served.base import Transform
 from llama_index_adapters.adapters.served.linear import IdentityTransform, LinearTransform
 from llama_index_adapters.adapters.served.memory import MemoryTransform
 from llama_index_adapters.adapters.served.two_layer import TwoLayerTransform
 from llama_index_adapters.errors import InvalidAdapterError
+from llama_index_adapters.retrieval.arrays import FloatArray
 
 Arrays = dict[str, NDArray[Any]]
 

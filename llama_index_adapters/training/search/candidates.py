@@ -12,7 +12,7 @@ from llama_index_adapters.adapters.families import Form, forms
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.learned.new import new_adapter
-from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.closed_form import regression, whitening
 from llama_index_adapters.training.options import TrainingOptions
