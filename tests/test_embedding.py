@@ -29,7 +29,8 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 
 import llama_index_adapters
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapterEmbeddingModel
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.config import QueryModel
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter, LinearLayer
@@ -84,9 +85,15 @@ def randomised(adapter: BaseAdapter, seed: int = 0) -> BaseAdapter:
     return adapter
 
 
-def save(path: Path, adapter: BaseAdapter | None = None, **metadata: Any) -> Path:
+def save(
+    path: Path,
+    adapter: BaseAdapter | None = None,
+    base_model: str | None = None,
+    base_model_identity: str | None = None,
+) -> Path:
     adapter = adapter or randomised(LinearAdapter(DIM))
-    save_adapter(path, adapter, metadata=AdapterMetadata(**metadata))
+    model = QueryModel(name=base_model, identity=base_model_identity)
+    save_adapter(path, adapter, metadata=AdapterMetadata(query_models=(model,)))
     return path
 
 
@@ -189,7 +196,9 @@ class TestQueries:
 
     @pytest.mark.parametrize("unit_input", [True, False])
     def test_many_vectors_at_once(self, base, path, unit_input):
-        save_adapter(path, randomised(LinearAdapter(DIM, bias=True)), unit_input=unit_input)
+        adapter = randomised(LinearAdapter(DIM, bias=True))
+        adapter.unit_input = unit_input
+        save_adapter(path, adapter)
         model = AdapterEmbeddingModel(base, path)
         queries = ["a", "b", "c"]
         found = model.transform_queries([base.vector(query) for query in queries])

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.config import QueryModel
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.families import ADAPTERS, CUSTOM, DEFAULT_ADAPTER, kind_of
 from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
@@ -155,7 +156,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         if adapter_model is not None:
             _require_adapter(adapter_model)
         self.adapter_model = adapter_model
-        self.adapter = adapter
+        self.adapter: str = adapter
         self.dim = dim
         self._bias = bias
         self._rank = rank
@@ -375,8 +376,11 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
     ) -> None:
         model = self.embed_model
         metadata = AdapterMetadata(
-            base_model=None if model is None else model_label(model),
-            base_model_identity=None if model is None else model_identity(model),
+            query_models=(
+                QueryModel()
+                if model is None
+                else QueryModel(name=model_label(model), identity=model_identity(model)),
+            ),
             query_dim=train.queries.shape[1],
             passage_dim=train.passages.shape[1],
             training={

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.questions.question_set import as_dataset, with_shared_relevance
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import Similarity
-from llama_index_adapters.retrieval.vector_dataset import FloatArray, VectorDataset, as_matrix
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset, as_matrix
 from llama_index_adapters.vectors.embed import embed_dataset, embed_role
 from llama_index_adapters.vectors.store import Role
 

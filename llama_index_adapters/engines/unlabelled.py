@@ -8,7 +8,8 @@ from os import PathLike
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.config import QueryModel
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.engines.data import (
     Unlabelled,
@@ -119,8 +120,9 @@ def finetune_without_labels(
     if queries is not None:
         digest.update(np.ascontiguousarray(queries).data)
     metadata = AdapterMetadata(
-        base_model=model_label(embed_model),
-        base_model_identity=model_identity(embed_model),
+        query_models=(
+            QueryModel(name=model_label(embed_model), identity=model_identity(embed_model)),
+        ),
         query_dim=weight.shape[1],
         passage_dim=weight.shape[0],
         training={
