@@ -26,7 +26,7 @@ class AdapterMetadata:
 
     Attributes:
         base_model: name of the embedding model it was trained on, as
-            :func:`llama_index_adapters.vectors.identity.model_label` gives it.
+            :class:`llama_index_adapters.vectors.identity.IdentifiedModel` labels it.
         base_model_identity: hash of that model's settings.
         query_dim: dimension of the query vectors; a built-in adapter knows it.
         passage_dim: dimension of the passage vectors; likewise.
