@@ -8,6 +8,7 @@ OLD_CORE := .venv-core-0.14.20
 LOWEST := .venv-lowest
 # Tests are independent: as many processes as cores, with one thread of torch each.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+TOOLS := .venv-tools
 METADATA := pyproject.toml constraints.txt Makefile
 # What needs no model and no other package than those that are installed with this one.
 LOWEST_TESTS := tests/endurance $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs cli combine comparison \
@@ -22,10 +23,10 @@ LOWEST_ONLY := not TestFaiss and not TestSimilarity
 ARGS ?=
 
 .PHONY: help python demo benchmark bench notebooks test test-all lint typecheck unit slow interop \
-	coverage soak lowest audit clean
+	coverage soak lowest audit matrix package wheel-test check-workflows hooks clean
 
 help: ## Show this list.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing. Install Python 3.10 or later, or name one: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -60,10 +61,11 @@ bench: $(VENV)/.installed-dev ## Measure speed and size beside LlamaIndex's own;
 
 test: lint typecheck unit interop ## Check before a commit: style, types, quick tests, an older llama-index-core.
 
-test-all: slow ## Run what `make test` leaves out: slow tests and every notebook.
+test-all: slow package wheel-test check-workflows ## Run what `make test` leaves out: slow tests, notebooks, the built package.
 
 lint: $(VENV)/.installed-dev ## Check style.
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select DOC102,DOC202,DOC403 .
 	$(BIN)/ruff format --check .
 
 typecheck: $(VENV)/.installed-dev ## Check types.
@@ -101,8 +103,30 @@ lowest: $(LOWEST)/.installed ## Test the lowest versions of all dependencies.
 audit: $(VENV)/.installed-soak ## Compare the pinned versions with the known vulnerabilities (needs the network).
 	@$(BIN)/python -m tests.audit
 
+$(TOOLS)/.installed: $(METADATA) | python
+	@echo "Installing into $(TOOLS), an environment with the tools that check the package"
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group tools
+	@touch $@
+
+matrix: $(TOOLS)/.installed ## Run the tests on every Python from 3.10 to 3.13 that is there; ARGS go to pytest.
+	$(TOOLS)/bin/nox --session tests $(if $(ARGS),-- $(ARGS))
+
+package: $(TOOLS)/.installed ## Build wheel and sdist into dist and check both.
+	$(TOOLS)/bin/nox --session package
+
+wheel-test: $(TOOLS)/.installed ## Use the wheel without torch on the oldest and the newest Python.
+	$(TOOLS)/bin/nox --session wheel
+
+check-workflows: $(TOOLS)/.installed ## Check workflows, dependabot, issue forms and citation (needs npm).
+	$(TOOLS)/bin/nox --session workflows
+
+hooks: $(VENV)/.installed-dev $(TOOLS)/.installed ## Check style and types before each commit from now on.
+	$(TOOLS)/bin/pre-commit install
+
 notebooks: $(VENV)/.installed-dev ## Run every notebook in full and keep the outputs; LLAMA_INDEX_ADAPTERS_DATA names the data.
 	cd notebooks && ../$(BIN)/jupyter execute --inplace *.ipynb
 
 clean: ## Remove the environments.
-	rm -rf $(VENV) $(OLD_CORE) $(LOWEST)
+	rm -rf $(VENV) $(OLD_CORE) $(LOWEST) $(TOOLS) .nox dist

@@ -20,7 +20,7 @@ from llama_index_adapters.cli.app import app
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError
 from llama_index_adapters.retrieval.ranking import metrics_at_k, top_k
 from llama_index_adapters.serving.saved import load_saved
-from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.bad_inputs import PARTS, BadInput, table
 from tests.bad_inputs.rows import holds
@@ -94,7 +94,7 @@ def test_unusual_texts_and_numbers_are_kept(tmp_path: Path, subtests: pytest.Sub
         model = CountingEmbedding(answer=lambda texts, vectors, convert=convert: convert(vectors))
         path = tmp_path / f"{convert.__name__}.sqlite3"
         with subtests.test(convert.__name__), EmbeddingStore(path) as store:
-            found = embed_texts(model, texts, "passage", store, show_progress=False)
+            found = Embedder(model, store, show_progress=False).texts(texts, "passage").vectors
             np.testing.assert_array_equal(found, np.float32([model.vector(t) for t in texts]))
 
 
