@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,9 @@ CUSTOM = "custom"
 _Value = TypeVar("_Value")
 
 # What a user asks for by name: "auto" chooses, "low-rank" is a form of the linear family.
-ADAPTERS = ("auto", "linear", "low-rank", "two-layer")
-DEFAULT_ADAPTER = "auto"
+AdapterName = Literal["auto", "linear", "low-rank", "two-layer"]
+ADAPTERS: tuple[AdapterName, ...] = get_args(AdapterName)
+DEFAULT_ADAPTER: AdapterName = "auto"
 
 
 @dataclass(frozen=True)

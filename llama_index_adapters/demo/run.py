@@ -17,7 +17,7 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import QueryBundle, TextNode
 
-from llama_index_adapters.adapters.families import DEFAULT_ADAPTER
+from llama_index_adapters.adapters.families import DEFAULT_ADAPTER, AdapterName
 from llama_index_adapters.demo.documentation import documentation_dataset
 from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
 from llama_index_adapters.engines.base import FinetuneResult
@@ -55,9 +55,9 @@ class Search:
     base: tuple[str, ...]
     adapted: tuple[str, ...]
 
-    def rank(self, found: tuple[str, ...]) -> int | None:
+    def rank(self, ranked: tuple[str, ...]) -> int | None:
         """Return the place of the wanted passage, from 1 on; None when it was not found."""
-        return found.index(self.wanted) + 1 if self.wanted in found else None
+        return ranked.index(self.wanted) + 1 if self.wanted in ranked else None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def run_demo(
     n_pairs: int = DEFAULT_PAIRS,
     seed: int = 0,
     store: Path | None = None,
-    adapter: str = DEFAULT_ADAPTER,
+    adapter: AdapterName = DEFAULT_ADAPTER,
     show_progress: bool = True,
     report: Callable[[str], None] = lambda line: None,
 ) -> DemoResult:
@@ -226,7 +226,7 @@ def _search(
 ) -> Search:
     question = dataset.queries[query_id]
 
-    def found(embed_model: BaseEmbedding) -> tuple[str, ...]:
+    def retrieved(embed_model: BaseEmbedding) -> tuple[str, ...]:
         retriever = index.as_retriever(similarity_top_k=RETRIEVED, embed_model=embed_model)
         # A bundle of its own: a retriever leaves its vector in the one it is given.
         return tuple(hit.node.node_id for hit in retriever.retrieve(QueryBundle(question)))
@@ -235,6 +235,6 @@ def _search(
         chosen_as=chosen_as,
         question=question,
         wanted=dataset.relevant_docs[query_id][0],
-        base=found(base_model),
-        adapted=found(adapted_model),
+        base=retrieved(base_model),
+        adapted=retrieved(adapted_model),
     )

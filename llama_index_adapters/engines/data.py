@@ -10,17 +10,29 @@ import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
 
+from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.questions.question_set import as_dataset, with_shared_relevance
-from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.questions.question_set import (
+    EmbeddingQAFinetuneDataset,
+    Questions,
+    as_dataset,
+    with_shared_relevance,
+)
+from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.vector_dataset import FloatArray, VectorDataset, as_matrix
 from llama_index_adapters.vectors.embed import embed_dataset, embed_role
+from llama_index_adapters.vectors.identity import checked_model
 from llama_index_adapters.vectors.store import Role
 
 Unlabelled = Sequence[str] | NDArray[np.float32]
+CheckedQuestions = EmbeddingQAFinetuneDataset | VectorDataset
 
 # What is known without labels, and how its texts are embedded.
-_ROLES: Mapping[str, Role] = {"target_corpus": "passage", "query_log": "query"}
+_ROLES: Mapping[str, Role] = {
+    "corpus": "passage",
+    "target_corpus": "passage",
+    "query_log": "query",
+}
 
 
 @dataclass
@@ -62,8 +74,8 @@ class TrainingData:
 
     def __init__(
         self,
-        dataset: object,
-        val_dataset: object | None,
+        dataset: Questions | VectorDataset,
+        val_dataset: Questions | VectorDataset | None,
         target_corpus: Unlabelled | None,
         query_log: Unlabelled | None,
         *,
@@ -71,15 +83,16 @@ class TrainingData:
         similarity: Similarity,
         store: Path | None,
     ) -> None:
-        self._model = embed_model
+        require_one_of(similarity, "similarity", SIMILARITIES)
+        self._model = None if embed_model is None else checked_model(embed_model)
         self._similarity = similarity
         self._store = store
         self.dataset = self._checked(dataset, "dataset")
         self.val_dataset = None
         if val_dataset is not None:
             self.val_dataset = self._checked(val_dataset, "val_dataset")
-        given = {"target_corpus": target_corpus, "query_log": query_log}
-        self.unlabelled = {name: part for name, part in given.items() if part is not None}
+        parts = {"target_corpus": target_corpus, "query_log": query_log}
+        self.unlabelled = {name: part for name, part in parts.items() if part is not None}
         for name, part in self.unlabelled.items():
             require_usable(part, name, embed_model)
 
@@ -104,14 +117,13 @@ class TrainingData:
         return result
 
     def _questions(
-        self, data: object, show_progress: bool, *, shared: bool = False
+        self, data: CheckedQuestions, show_progress: bool, *, shared: bool = False
     ) -> tuple[VectorDataset, int, float]:
         if isinstance(data, VectorDataset):
             return data, 0, 0.0
         assert self._model is not None
-        questions = as_dataset(data)
         embedded = embed_dataset(
-            with_shared_relevance(questions) if shared else questions,
+            with_shared_relevance(data) if shared else data,
             self._model,
             self._store,
             similarity=self._similarity,
@@ -119,7 +131,7 @@ class TrainingData:
         )
         return embedded.data, embedded.texts_embedded, embedded.seconds
 
-    def _checked(self, data: object, name: str) -> object:
+    def _checked(self, data: Questions | VectorDataset, name: str) -> CheckedQuestions:
         """Refuse data that cannot be used before anything is paid for."""
         if isinstance(data, VectorDataset):
             # Cosine may only be the default.
@@ -139,7 +151,7 @@ class TrainingData:
 
 
 def unlabelled_vectors(
-    given: Mapping[str, Unlabelled],
+    parts: Mapping[str, Unlabelled],
     embed_model: BaseEmbedding | None,
     store: Path | None,
     *,
@@ -148,14 +160,14 @@ def unlabelled_vectors(
     """Return vectors by name, how many texts were embedded for them, and the seconds.
 
     Args:
-        given: texts or vectors under the names ``target_corpus`` and ``query_log``.
+        parts: texts or vectors under the names ``corpus``, ``target_corpus`` and ``query_log``.
         embed_model: embeds the texts; None when there are none.
         store: path of the store of vectors.
         show_progress: show a progress bar.
     """
     vectors: dict[str, FloatArray] = {}
     texts, seconds = 0, 0.0
-    for name, part in given.items():
+    for name, part in parts.items():
         if isinstance(part, np.ndarray):
             vectors[name] = as_matrix(part, name)
             continue
@@ -167,21 +179,21 @@ def unlabelled_vectors(
     return vectors, texts, seconds
 
 
-def require_usable(given: Unlabelled, name: str, embed_model: BaseEmbedding | None) -> None:
+def require_usable(part: Unlabelled, name: str, embed_model: BaseEmbedding | None) -> None:
     """Refuse what cannot become vectors before anything is paid for.
 
     Raises:
-        InvalidOptionError: saying what was given under that name.
+        InvalidOptionError: saying what was handed in under that name.
     """
-    if not isinstance(given, np.ndarray | Sequence):
+    if not isinstance(part, np.ndarray | Sequence):
         raise InvalidOptionError(
-            f"{name} is of type {type(given).__name__}; give a list of texts, or vectors."
+            f"{name} is of type {type(part).__name__}; give a list of texts, or vectors."
         )
-    if not len(given):
+    if not len(part):
         raise InvalidOptionError(f"{name} is empty; give at least one text, or vectors.")
-    if isinstance(given, str):
+    if isinstance(part, str):
         raise InvalidOptionError(f"{name} is one text; give a list of texts, or vectors.")
-    if not isinstance(given, np.ndarray) and embed_model is None:
+    if not isinstance(part, np.ndarray) and embed_model is None:
         raise InvalidOptionError(
             f"{name} holds texts, and embed_model is None. Give their vectors."
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
+from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.store import EmbeddingStore
@@ -40,7 +41,7 @@ class Evaluation:
 
 def evaluate(
     embed_model: AdapterEmbeddingModel,
-    dataset: object,
+    dataset: Questions,
     *,
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",

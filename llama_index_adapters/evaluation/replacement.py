@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError, ModelMismatchError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
+from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.identity import model_identity, model_label
@@ -62,7 +63,7 @@ class Replacement:
 def compare_adapters(
     in_use: AdapterEmbeddingModel,
     candidate: AdapterEmbeddingModel,
-    dataset: object,
+    dataset: Questions,
     *,
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",

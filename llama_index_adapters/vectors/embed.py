@@ -14,7 +14,8 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.checks import require_one_of
+from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError
 from llama_index_adapters.questions.question_set import as_dataset
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
@@ -74,10 +75,7 @@ def embed_dataset(
             What it gave before is stored; the same call again continues.
     """
     started = time.perf_counter()
-    if similarity not in SIMILARITIES:
-        raise InvalidOptionError(
-            f"similarity is {similarity!r}; use one of {', '.join(SIMILARITIES)}."
-        )
+    require_one_of(similarity, "similarity", SIMILARITIES)
     questions = as_dataset(dataset)
     checked_model(embed_model)
     rows = {node_id: row for row, node_id in enumerate(questions.corpus)}
@@ -195,8 +193,7 @@ def store_vectors(
         EmbeddingError: when the model fails; what it gave before is stored.
     """
     texts = _checked_texts(texts)
-    if role not in ROLES:
-        raise InvalidOptionError(f"role is {role!r}; use one of {', '.join(ROLES)}.")
+    require_one_of(role, "role", ROLES)
     model_id = model_identity(embed_model)
     try:
         return _Run(embed_model, model_id, store, show_progress, ask).fill(texts, role)

@@ -25,8 +25,8 @@ from llama_index_adapters.adapters.disk.files import (
 )
 from llama_index_adapters.adapters.disk.llamaindex import is_old_config, read_old_weights
 from llama_index_adapters.adapters.families import Arrays
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidAdapterError, MissingFileError
-from llama_index_adapters.files.text import as_path
 
 
 @dataclass(frozen=True)

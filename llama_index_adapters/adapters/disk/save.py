@@ -28,9 +28,9 @@ from llama_index_adapters.adapters.disk.files import (
 )
 from llama_index_adapters.adapters.disk.model_card import model_card
 from llama_index_adapters.adapters.families import CUSTOM, Arrays, build_transform, kind_of
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, UnwritableFileError
 from llama_index_adapters.files.atomic import replace_directory
-from llama_index_adapters.files.text import as_path
 from llama_index_adapters.version import __version__
 
 _OWN_FILES = frozenset({CONFIG, WEIGHTS, CARD, OLD_WEIGHTS})

@@ -33,7 +33,7 @@ _RETRY_WAIT: wait_base = wait_random_exponential(multiplier=1, max=60)  # second
 def generate_qa_embedding_pairs(
     nodes: Sequence[BaseNode],
     llm: LLM | None = None,
-    qa_generate_prompt_tmpl: str = DEFAULT_QA_GENERATE_PROMPT_TMPL,
+    qa_generate_prompt_tmpl: str | None = None,
     num_questions_per_chunk: int = 2,
     retry_limit: int = 3,
     on_failure: OnFailure = "continue",
@@ -57,7 +57,8 @@ def generate_qa_embedding_pairs(
         nodes: the passages; a node without text is left out.
         llm: the language model; LlamaIndex's ``Settings.llm`` when not given.
         qa_generate_prompt_tmpl: the prompt, with ``{context_str}`` for the passage and, if
-            wanted, ``{num_questions_per_chunk}``.
+            wanted, ``{num_questions_per_chunk}``;
+            :data:`DEFAULT_QA_GENERATE_PROMPT_TMPL` of this module when left out.
         num_questions_per_chunk: how many questions to ask for, and to keep at most, per node.
         retry_limit: how many times to ask about a node before giving it up. Waits in between
             grow, or are as long as the server's ``retry-after`` says. What the server rejects
@@ -93,7 +94,7 @@ def generate_qa_embedding_pairs(
     run = GenerationRun(
         nodes=nodes,
         llm=llm,
-        template=qa_generate_prompt_tmpl,
+        template=_prompt(qa_generate_prompt_tmpl),
         num_questions=num_questions_per_chunk,
         retry_limit=retry_limit,
         on_failure=on_failure,
@@ -112,7 +113,7 @@ def generate_qa_embedding_pairs(
 async def agenerate_qa_embedding_pairs(
     nodes: Sequence[BaseNode],
     llm: LLM | None = None,
-    qa_generate_prompt_tmpl: str = DEFAULT_QA_GENERATE_PROMPT_TMPL,
+    qa_generate_prompt_tmpl: str | None = None,
     num_questions_per_chunk: int = 2,
     retry_limit: int = 3,
     on_failure: OnFailure = "continue",
@@ -132,7 +133,7 @@ async def agenerate_qa_embedding_pairs(
     run = GenerationRun(
         nodes=nodes,
         llm=llm,
-        template=qa_generate_prompt_tmpl,
+        template=_prompt(qa_generate_prompt_tmpl),
         num_questions=num_questions_per_chunk,
         retry_limit=retry_limit,
         on_failure=on_failure,
@@ -146,6 +147,10 @@ async def agenerate_qa_embedding_pairs(
     with run.open() as pending:
         await _ask_in_tasks(run, pending)
     return run.result()
+
+
+def _prompt(template: str | None) -> str:
+    return DEFAULT_QA_GENERATE_PROMPT_TMPL if template is None else template
 
 
 class _Stopped(Exception):  # noqa: N818
