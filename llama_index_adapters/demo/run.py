@@ -27,7 +27,7 @@ from llama_index_adapters.evaluation.result_file import result_record, write_res
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from llama_index_adapters.questions.split import split_by_passage
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.embed import EmbeddedDataset, embed_dataset
 from llama_index_adapters.vectors.identity import model_label
 
 DEFAULT_PAIRS = 3000
@@ -106,20 +106,7 @@ def run_demo(
     Raises:
         AdaptersError: when a step fails, as it says.
     """
-    report("Collecting questions from the documentation of Python, numpy and torch")
-    whole = documentation_dataset(n_pairs=n_pairs, seed=seed, show_progress=show_progress)
-    parts = split_parts(whole, seed=seed)
-    for name, part in parts.items():
-        part.save_json(output / "data" / f"{name}.json")
-    sizes = {name: len(part.queries) for name, part in parts.items()}
-    report(
-        f"{len(whole.queries):,} questions: {sizes['train']:,} to train on, {sizes['val']:,} to "
-        f"validate with, {sizes['test']:,} to test with. No question of one part asks about a "
-        f"passage of another. Validation and test rank all {len(whole.corpus):,} passages; "
-        f"training answers with its own {len(parts['train'].corpus):,} only, and knows of the "
-        "others no more than their vectors."
-    )
-
+    whole, parts = _questions(output, n_pairs, seed, show_progress, report)
     report(f"Embedding what is not stored yet, with {model_label(embed_model)}")
     embedded = embed_dataset(whole, embed_model, store, show_progress=show_progress)
 
@@ -143,19 +130,47 @@ def run_demo(
     evaluation = evaluate(
         adapted_model, parts["test"], store=store, seed=seed, show_progress=show_progress
     )
-
     index = index_of(whole, embedded.data, embed_model)
     searches = tuple(
         _search(index, embed_model, adapted_model, parts["test"], query_id, chosen_as)
         for chosen_as, query_id in telling_questions(evaluation.comparison, parts["test"])
     )
+    record = _record(embedded, finetuned, evaluation, model_label(embed_model))
+    write_result(output / "result.json", record)
+    return DemoResult(finetuned, evaluation, searches, record)
+
+
+def _questions(
+    output: Path, n_pairs: int, seed: int, show_progress: bool, report: Callable[[str], None]
+) -> tuple[EmbeddingQAFinetuneDataset, Parts]:
+    """Collect the questions, write their parts below ``output`` and return them."""
+    report("Collecting questions from the documentation of Python, numpy and torch")
+    whole = documentation_dataset(n_pairs=n_pairs, seed=seed, show_progress=show_progress)
+    parts = split_parts(whole, seed=seed)
+    for name, part in parts.items():
+        part.save_json(output / "data" / f"{name}.json")
+    sizes = {name: len(part.queries) for name, part in parts.items()}
+    report(
+        f"{len(whole.queries):,} questions: {sizes['train']:,} to train on, {sizes['val']:,} to "
+        f"validate with, {sizes['test']:,} to test with. No question of one part asks about a "
+        f"passage of another. Validation and test rank all {len(whole.corpus):,} passages; "
+        f"training answers with its own {len(parts['train'].corpus):,} only, and knows of the "
+        "others no more than their vectors."
+    )
+    return whole, parts
+
+
+def _record(
+    embedded: EmbeddedDataset, finetuned: FinetuneResult, evaluation: Evaluation, embed_model: str
+) -> dict[str, Any]:
+    """Return the figures of the test questions, and what all steps took together."""
     stages = (embedded.seconds, finetuned.seconds["embed"], evaluation.seconds["embed"])
-    record = result_record(
+    return result_record(
         evaluation.comparison,
         measured_on="test",
         adapter=finetuned.adapter,
-        path=output / "adapter",
-        embed_model=model_label(embed_model),
+        path=finetuned.path,
+        embed_model=embed_model,
         seconds={
             "embed": sum(stages),
             "train": finetuned.seconds["train"],
@@ -165,8 +180,6 @@ def run_demo(
             embedded.texts_embedded + finetuned.texts_embedded + evaluation.texts_embedded
         ),
     )
-    write_result(output / "result.json", record)
-    return DemoResult(finetuned, evaluation, searches, record)
 
 
 def split_parts(whole: EmbeddingQAFinetuneDataset, *, seed: int) -> Parts:

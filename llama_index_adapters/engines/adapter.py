@@ -79,7 +79,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             searched, when it is another than that of ``dataset``. No labels are needed; only
             ``"auto"`` uses them.
         query_log: texts (or vectors, ``(n, query_dim)``) of queries without known answers, the
-            more the better. They say how queries are spread; only ``"auto"`` uses them.
+            more the better. They say how queries are distributed; only ``"auto"`` uses them.
         similarity: how your vector store compares vectors.
         seed: the same seed gives the same adapter.
         store: path of the store of vectors; the user's cache directory when left out.
@@ -217,7 +217,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
 
         adapter = self._adapter_for(train_kwargs)
         options, show_progress = self._with(train_kwargs)
-        torch_device(options.device)  # a wrong one is found before anything is embedded
+        torch_device(options.device)  # a wrong one is refused before anything is embedded
         vectors = self._data.vectors(show_progress=show_progress)
         train = vectors.train
         require_directions(train.queries, "dataset")

@@ -6,18 +6,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.store import EmbeddingStore
-
-if TYPE_CHECKING:
-    from llama_index_adapters.serving.model import AdapterEmbeddingModel
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,7 @@ def evaluate(
         >>> print(evaluate(embed_model, test))
     """
     require_seed(seed)
-    # By its methods: the embedding model is built on top of this package, not below it.
-    if not hasattr(embed_model, "transform_queries"):
-        raise InvalidOptionError(
-            f"embed_model is a {type(embed_model).__name__}, which has no adapter. Give what "
-            "engine.get_finetuned_model() returns, or AdapterEmbeddingModel(base_model, path)."
-        )
+    require_adapted(embed_model, "embed_model")
     embedded = embed_dataset(
         dataset,
         embed_model.base_embed_model,
@@ -95,3 +87,16 @@ def evaluate(
     comparison = compare_queries(embedded.data, adapted, seed=seed)
     seconds = {"embed": embedded.seconds, "evaluate": time.perf_counter() - started}
     return Evaluation(comparison, embedded.texts_embedded, seconds)
+
+
+def require_adapted(embed_model: object, name: str) -> None:
+    """Refuse what is no adapted model.
+
+    Raises:
+        InvalidOptionError: saying what it is, with the name of the argument.
+    """
+    if not isinstance(embed_model, AdapterEmbeddingModel):
+        raise InvalidOptionError(
+            f"{name} is a {type(embed_model).__name__}, which has no adapter. Give what "
+            "engine.get_finetuned_model() returns, or AdapterEmbeddingModel(base_model, path)."
+        )

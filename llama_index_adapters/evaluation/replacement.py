@@ -6,19 +6,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llama_index_adapters.checks import require_seed
-from llama_index_adapters.errors import InvalidOptionError, ModelMismatchError
+from llama_index_adapters.errors import ModelMismatchError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
+from llama_index_adapters.evaluation.evaluate import require_adapted
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.embed import embed_dataset
 from llama_index_adapters.vectors.identity import model_identity, model_label
 from llama_index_adapters.vectors.store import EmbeddingStore
-
-if TYPE_CHECKING:
-    from llama_index_adapters.serving.model import AdapterEmbeddingModel
 
 LABELS = ("in use", "candidate")
 
@@ -96,12 +94,7 @@ def compare_adapters(
     """
     require_seed(seed)
     for name, model in (("in_use", in_use), ("candidate", candidate)):
-        # By its methods: the embedding model is built on top of this package, not below it.
-        if not hasattr(model, "transform_queries"):
-            raise InvalidOptionError(
-                f"{name} is a {type(model).__name__}, which has no adapter. Give "
-                "AdapterEmbeddingModel(base_model, path)."
-            )
+        require_adapted(model, name)
     base, other = in_use.base_embed_model, candidate.base_embed_model
     if model_identity(base) != model_identity(other):
         raise ModelMismatchError(
