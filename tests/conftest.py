@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
+# One thread for each process of tests and for those that they start: with tiny tensors, threads
+# mostly wait for each other. numpy and torch read it when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from tests.faulty_openai import FaultyOpenAI

@@ -39,8 +39,7 @@ from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.vectors import store as store_module
 from llama_index_adapters.vectors.embed import embed_dataset
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
-from tests.test_fit import noise, perfect
-from tests.test_loop import rotated
+from tests.vector_sets import noise, perfect, rotated
 
 pytestmark = pytest.mark.usefixtures("one_thread", "in_its_own_directory")
 

@@ -24,7 +24,7 @@ from llama_index_adapters.vectors.identity import model_identity
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.fakes import CountingEmbedding, synonym_questions
 from tests.ray_cluster import LoggedEmbedding, add_node, asked, cluster
-from tests.test_loop import DIM, rotated
+from tests.vector_sets import DIM, rotated
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("one_thread")]
 

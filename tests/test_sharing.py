@@ -32,7 +32,7 @@ from llama_index.core.schema import TextNode
 from llama_index_adapters import EmbeddingQAFinetuneDataset, generate_qa_embedding_pairs
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.errors import UnwritableFileError
-from llama_index_adapters.adapters.disk import save_adapter
+from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.vectors.embed import embed_texts
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.fakes import CountingEmbedding, ScriptedLLM

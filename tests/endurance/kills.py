@@ -258,7 +258,7 @@ def _results(name: str, state: Path) -> dict[str, bytes]:
 def _run(name: str, state: Path, point: int, delay: float | None) -> int:
     state.mkdir(exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.kills", "llama_index_adapters.training.fit"])
+    context.set_forkserver_preload(["tests.endurance.kills", "llama_index_adapters.training.fit"])
     process = context.Process(target=_child, args=(name, str(state), point, delay is None))
     process.start()
     if delay is not None:
