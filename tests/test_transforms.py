@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from llama_index_adapters.adapters.learned.serve import transform_of
 from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
 from llama_index_adapters.adapters.served.base import adapt, adapt_vector
 from llama_index_adapters.adapters.served.linear import IdentityTransform, LinearTransform
-from llama_index_adapters.adapters.served.two_layer import ACTIVATIONS
+from llama_index_adapters.adapters.served.two_layer import ACTIVATIONS, Activation
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 from llama_index_adapters.serving.saved import load_saved
 
@@ -288,3 +289,7 @@ class TestArrays:
         again = Counted()
         again.load_arrays({**arrays, "scale": np.float32(5)})
         assert (again.scale.item(), again.scale.dtype) == (5, torch.float64)
+
+
+def test_type_checkers_know_every_activation():
+    assert get_args(Activation) == tuple(ACTIVATIONS)

@@ -28,6 +28,7 @@ from llama_index_adapters import (
     InvalidOptionError,
     Relevance,
     TrainingOptions,
+    TwoLayerAdapter,
     VectorDataset,
     compare_adapters,
     evaluate,
@@ -92,6 +93,13 @@ def every_way_to_give_options(data: OwnQuestions, model: BaseEmbedding) -> Finet
     assert_type(result, FinetuneResult)
     assert_type(result.comparison, Comparison | None)
     return result
+
+
+def an_adapter_of_ones_own_shape(data: VectorDataset) -> None:
+    adapter = TwoLayerAdapter(384, activation="tanh")
+    TwoLayerAdapter(384, activation="softmax")  # type: ignore[arg-type]
+    EmbeddingAdapterFinetuneEngine(data, None, adapter_model=adapter)
+    EmbeddingAdapterFinetuneEngine(data, None, adapter_model=384)  # type: ignore[arg-type]
 
 
 def measuring(base: BaseEmbedding, questions: OwnQuestions) -> float:
