@@ -41,8 +41,6 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry at once; only a server's ``retry-after`` is waited for."""
     import tenacity
 
-    from llama_index_adapters.questions.generation import generate
-    from llama_index_adapters.vectors import request
+    from llama_index_adapters.services import retries
 
-    monkeypatch.setattr(request, "RETRY_WAIT", tenacity.wait_none())
-    monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_none())
+    monkeypatch.setattr(retries, "RETRY_WAIT", tenacity.wait_none())

@@ -12,7 +12,7 @@ from llama_index_adapters.evaluation.comparison import compare
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from llama_index_adapters.retrieval.ranking import top_k
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
-from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.local import local_embedding
 from tests.fakes import WordsEmbedding, synonym_questions
 
@@ -77,7 +77,7 @@ def test_the_result_is_measured_on_the_test_questions(synonyms, tmp_path):
     assert record["adapter"] == "linear"
     assert record["adapted"]["ndcg@10"] > record["base"]["ndcg@10"] + 0.1
 
-    data = embed_dataset(parts_in(tmp_path)["test"], base, tmp_path / "store.sqlite3").data
+    data = Embedder(base, tmp_path / "store.sqlite3").dataset(parts_in(tmp_path)["test"]).data
     saved = AdapterEmbeddingModel(base, tmp_path / "out" / "adapter")
     ranked = top_k(saved.transform_queries(data.queries), data.passages, 10).passages
     hits = [
@@ -101,7 +101,7 @@ def test_a_second_run_embeds_nothing_but_the_live_searches(synonyms, tmp_path):
 
 def test_an_index_of_stored_vectors_embeds_nothing(tmp_path):
     questions, base = synonym_questions(4), WordsEmbedding()
-    data = embed_dataset(questions, base, tmp_path / "store.sqlite3", show_progress=False).data
+    data = Embedder(base, tmp_path / "store.sqlite3", show_progress=False).dataset(questions).data
     before = len(base.calls)
     index = demo.index_of(questions, data, base)
     assert len(base.calls) == before
@@ -113,7 +113,7 @@ def test_searches_go_through_the_index_and_agree_with_the_arrays(synonyms, tmp_p
     result = run(tmp_path)
     test = parts_in(tmp_path)["test"]
     base = WordsEmbedding()
-    data = embed_dataset(test, base, tmp_path / "store.sqlite3").data
+    data = Embedder(base, tmp_path / "store.sqlite3").dataset(test).data
     adapted = AdapterEmbeddingModel(base, tmp_path / "out" / "adapter")
     rows = {test.queries[query]: row for row, query in enumerate(data.query_ids)}
     assert len(result.searches) >= 2

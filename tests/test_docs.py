@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import shlex
 from dataclasses import fields
@@ -18,8 +19,8 @@ from llama_index_adapters import (
     EmbeddingAdapterFinetuneEngine,
     generate_qa_embedding_pairs,
 )
-from llama_index_adapters.adapters.disk.config import AdapterConfig
-from llama_index_adapters.adapters.learned.new import DEFAULT_RANK
+from llama_index_adapters.adapters.disk import config
+from llama_index_adapters.adapters.families import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.engines import unlabelled
 from llama_index_adapters.training import closed_form, holdout
@@ -133,9 +134,26 @@ class TestHowItWorks:
         assert plan._SCALES[plan._FIRST_SCALE] == TrainingOptions.scale
         assert f"between {plan._SCALES[0]:g} and {plan._SCALES[-1]:g}" in HOW
 
-    def test_the_config_has_the_entries_that_are_named(self):
-        row = table_below("docs/how-it-works.md", "On disk")["config.json"][0]
-        assert set(re.findall(r"`(\w+)`", row)) == set(AdapterConfig.model_fields)
+
+@pytest.mark.parametrize(
+    ("heading", "entry"),
+    [
+        ("config.json", config.AdapterConfig),
+        ("A query model", config.QueryModel),
+        ("A map", config.Half),
+        ("A section", config.SectionEntry),
+    ],
+)
+def test_the_format_has_every_key_and_its_default(heading, entry):
+    stated = {key: row[1] for key, row in table_below("docs/format.md", heading).items()}
+    assert stated.keys() == entry.model_fields.keys()
+    for key, field in entry.model_fields.items():
+        if field.is_required():
+            assert not stated[key], key
+        elif key == "dimensions":
+            assert stated[key] == "both `null`"
+        else:
+            assert stated[key] == f"`{json.dumps(field.get_default(call_default_factory=True))}`"
 
 
 class TestEveryDocument:

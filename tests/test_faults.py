@@ -17,7 +17,7 @@ from llama_index.llms.openai import OpenAI
 from llama_index_adapters import agenerate_qa_embedding_pairs, generate_qa_embedding_pairs
 from llama_index_adapters.errors import EmbeddingError, GenerationError
 from llama_index_adapters.vectors import request
-from llama_index_adapters.vectors.embed import embed_dataset, embed_texts
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.faulty_openai import (
     BROKEN,
@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Iterator[EmbeddingStore]:
 
 
 def embed(model: OpenAIEmbedding, store: EmbeddingStore, texts: list[str] = TEXTS) -> Any:
-    return embed_texts(model, texts, "passage", store, show_progress=False)
+    return Embedder(model, store, show_progress=False).texts(texts, "passage").vectors
 
 
 def right(texts: list[str] = TEXTS) -> Any:
@@ -128,7 +128,7 @@ def test_a_text_that_is_too_long_is_named_and_the_others_are_kept(
     path = tmp_path / "store.sqlite3"
     server.plan()
     with pytest.raises(EmbeddingError, match=r"BadRequestError, HTTP 400.*maximum context") as e:
-        embed_dataset(data, model_of(server, embed_batch_size=8), path, show_progress=False)
+        Embedder(model_of(server, embed_batch_size=8), path, show_progress=False).dataset(data)
     assert f"a text of {LIMIT + 1:,} characters" in str(e.value)
     assert "The rejected text is passage 'p5': shorten it or leave it out. 7 of 8" in str(e.value)
     assert sorted(server.served) == sorted(text for text in corpus.values() if len(text) < LIMIT)

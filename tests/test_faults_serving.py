@@ -15,7 +15,7 @@ from llama_index_adapters import AdapterEmbeddingModel
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.errors import EmbeddingError, ModelMismatchError
-from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.faulty_openai import (
     BROKEN,
@@ -141,9 +141,9 @@ async def test_texts_are_embedded_inside_a_loop_that_goes_on_using_the_model(
     server.plan()
     assert await model.aget_query_embedding(QUERY) == pytest.approx(vector_of(QUERY))
     with EmbeddingStore(tmp_path / "store.sqlite3") as store:
-        embed_texts(model, TEXTS[:1], "passage", store, show_progress=False)
+        Embedder(model, store, show_progress=False).texts(TEXTS[:1], "passage")
         server.plan(fault)
-        found = embed_texts(model, TEXTS, "passage", store, show_progress=False)
+        found = Embedder(model, store, show_progress=False).texts(TEXTS, "passage").vectors
     assert server.injected == [fault]
     np.testing.assert_array_equal(found, np.float32([vector_of(text) for text in TEXTS]))
     batch = await model.aget_text_embedding_batch(TEXTS)

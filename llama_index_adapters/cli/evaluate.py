@@ -81,7 +81,7 @@ def evaluate(
     from llama_index_adapters.evaluation.evaluate import evaluate as evaluated
     from llama_index_adapters.evaluation.replacement import compare_adapters
     from llama_index_adapters.serving.model import AdapterEmbeddingModel
-    from llama_index_adapters.vectors.identity import model_label
+    from llama_index_adapters.vectors.identity import IdentifiedModel
 
     model = AdapterEmbeddingModel(base_model, directory)
     measure: Callable[..., Evaluation | Replacement] = partial(evaluated, model)
@@ -96,7 +96,7 @@ def evaluate(
         seed=seed,
         show_progress=shows_progress(),
     )
-    label = model_label(base_model)
+    label = IdentifiedModel(base_model).label
     if json is not None:
         _write_figures(json, measured, saved.kind, directory, label, against)
     out = console()

@@ -310,14 +310,14 @@ def _write_figures(
     without: Comparison | None,
 ) -> None:
     from llama_index_adapters.evaluation.result_file import result_record, write_result
-    from llama_index_adapters.vectors.identity import model_label
+    from llama_index_adapters.vectors.identity import IdentifiedModel
 
     record = result_record(
         figures.comparison,
         measured_on=figures.measured_on,
         adapter=finetuned.adapter,
         path=finetuned.path,
-        embed_model=model_label(base_model),
+        embed_model=IdentifiedModel(base_model).label,
         seconds=figures.seconds,
         texts_embedded=figures.texts_embedded,
     )
@@ -328,11 +328,11 @@ def _write_figures(
 
 
 def _show_start(out: Console, sets: _QuestionSets, base_model: BaseEmbedding) -> None:
-    from llama_index_adapters.vectors.identity import model_label
+    from llama_index_adapters.vectors.identity import IdentifiedModel
 
     out.print(
         f"Training on {counted(len(sets.train.queries), 'question')} about "
-        f"{counted(len(sets.train.corpus), 'passage')}, with {model_label(base_model)}",
+        f"{counted(len(sets.train.corpus), 'passage')}, with {IdentifiedModel(base_model).label}",
         soft_wrap=True,
     )
 

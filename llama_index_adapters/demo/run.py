@@ -27,8 +27,8 @@ from llama_index_adapters.evaluation.result_file import result_record, write_res
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from llama_index_adapters.questions.split import split_by_passage
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.vectors.embed import EmbeddedDataset, embed_dataset
-from llama_index_adapters.vectors.identity import model_label
+from llama_index_adapters.vectors.embed import EmbeddedDataset, Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 
 DEFAULT_PAIRS = 3000
 FRACTIONS = (0.6, 0.2, 0.2)
@@ -107,8 +107,9 @@ def run_demo(
         AdaptersError: when a step fails, as it says.
     """
     whole, parts = _questions(output, n_pairs, seed, show_progress, report)
-    report(f"Embedding what is not stored yet, with {model_label(embed_model)}")
-    embedded = embed_dataset(whole, embed_model, store, show_progress=show_progress)
+    model = IdentifiedModel(embed_model)
+    report(f"Embedding what is not stored yet, with {model.label}")
+    embedded = Embedder(model, store, show_progress=show_progress).dataset(whole)
 
     report("Training")
     engine = EmbeddingAdapterFinetuneEngine(
@@ -135,7 +136,7 @@ def run_demo(
         _search(index, embed_model, adapted_model, parts["test"], query_id, chosen_as)
         for chosen_as, query_id in telling_questions(evaluation.comparison, parts["test"])
     )
-    record = _record(embedded, finetuned, evaluation, model_label(embed_model))
+    record = _record(embedded, finetuned, evaluation, model.label)
     write_result(output / "result.json", record)
     return DemoResult(finetuned, evaluation, searches, record)
 
@@ -164,7 +165,7 @@ def _record(
     embedded: EmbeddedDataset, finetuned: FinetuneResult, evaluation: Evaluation, embed_model: str
 ) -> dict[str, Any]:
     """Return the figures of the test questions, and what all steps took together."""
-    stages = (embedded.seconds, finetuned.seconds["embed"], evaluation.seconds["embed"])
+    stages = (embedded.cost.seconds, finetuned.seconds["embed"], evaluation.seconds["embed"])
     return result_record(
         evaluation.comparison,
         measured_on="test",
@@ -176,9 +177,7 @@ def _record(
             "train": finetuned.seconds["train"],
             "evaluate": finetuned.seconds["evaluate"] + evaluation.seconds["evaluate"],
         },
-        texts_embedded=(
-            embedded.texts_embedded + finetuned.texts_embedded + evaluation.texts_embedded
-        ),
+        texts_embedded=(embedded.cost.texts + finetuned.texts_embedded + evaluation.texts_embedded),
     )
 
 

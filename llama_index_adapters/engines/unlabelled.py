@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.config import QueryModel
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.checks import as_path, require_number, require_one_of
 from llama_index_adapters.engines.data import (
@@ -19,11 +20,12 @@ from llama_index_adapters.engines.data import (
     unlabelled_vectors,
 )
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
-from llama_index_adapters.retrieval.vector_dataset import FloatArray
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.checks import require_directions
-from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 
 # Without labels nothing can be judged, so the corpus alone is whitened little.
 PASSAGE_POWER = 0.125
@@ -70,7 +72,7 @@ def finetune_without_labels(
         InvalidVectorsError: when the vectors do not fit together.
         EmbeddingError: when the embedding model fails; what it gave before is stored.
     """
-    checked_model(embed_model)
+    model = IdentifiedModel(embed_model)
     output = as_path(model_output_path, "model_output_path")
     require_own_directory(output)
     require_one_of(similarity, "similarity", SIMILARITIES)
@@ -79,10 +81,10 @@ def finetune_without_labels(
     for name, part in parts.items():
         require_usable(part, name, embed_model)
     store = None if store is None else as_path(store, "store")
-    embedded, _, _ = unlabelled_vectors(parts, embed_model, store, show_progress=show_progress)
-    passages, queries = embedded["corpus"], embedded.get("query_log")
+    vectors = unlabelled_vectors(parts, Embedder(model, store, show_progress=show_progress))
+    passages, queries = vectors.by_name["corpus"], vectors.by_name.get("query_log")
     _require_fitting(passages, queries)
-    _save_whitening(output, embed_model, passages, queries, powers, similarity)
+    _save_whitening(output, model, passages, queries, powers, similarity)
     return AdapterEmbeddingModel(embed_model, output)
 
 
@@ -144,7 +146,7 @@ def _require_fitting(passages: FloatArray, queries: FloatArray | None) -> None:
 
 def _save_whitening(
     output: Path,
-    embed_model: BaseEmbedding,
+    model: IdentifiedModel,
     passages: FloatArray,
     queries: FloatArray | None,
     powers: WhiteningPowers,
@@ -166,8 +168,7 @@ def _save_whitening(
     if queries is not None:
         digest.update(np.ascontiguousarray(queries).data)
     metadata = AdapterMetadata(
-        base_model=model_label(embed_model),
-        base_model_identity=model_identity(embed_model),
+        query_models=(QueryModel(name=model.label, identity=model.identity),),
         query_dim=weight.shape[1],
         passage_dim=weight.shape[0],
         training={

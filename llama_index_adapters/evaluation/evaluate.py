@@ -13,7 +13,7 @@ from llama_index_adapters.evaluation.comparison import Comparison, compare_queri
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
-from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 
@@ -75,18 +75,13 @@ def evaluate(
     """
     require_seed(seed)
     require_adapted(embed_model, "embed_model")
-    embedded = embed_dataset(
-        dataset,
-        embed_model.base_embed_model,
-        store,
-        similarity=similarity,
-        show_progress=show_progress,
-    )
+    embedder = Embedder(embed_model.base_embed_model, store, show_progress=show_progress)
+    embedded = embedder.dataset(dataset, similarity=similarity)
     started = time.perf_counter()
     adapted = embed_model.transform_queries(embedded.data.queries)
     comparison = compare_queries(embedded.data, adapted, seed=seed)
-    seconds = {"embed": embedded.seconds, "evaluate": time.perf_counter() - started}
-    return Evaluation(comparison, embedded.texts_embedded, seconds)
+    seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
+    return Evaluation(comparison, embedded.cost.texts, seconds)
 
 
 def require_adapted(embed_model: object, name: str) -> None:

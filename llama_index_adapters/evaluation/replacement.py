@@ -14,8 +14,8 @@ from llama_index_adapters.evaluation.evaluate import require_adapted
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
-from llama_index_adapters.vectors.embed import embed_dataset
-from llama_index_adapters.vectors.identity import model_identity, model_label
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 LABELS = ("in use", "candidate")
@@ -95,15 +95,14 @@ def compare_adapters(
     require_seed(seed)
     for name, model in (("in_use", in_use), ("candidate", candidate)):
         require_adapted(model, name)
-    base, other = in_use.base_embed_model, candidate.base_embed_model
-    if model_identity(base) != model_identity(other):
+    base, other = (IdentifiedModel(model.base_embed_model) for model in (in_use, candidate))
+    if base.identity != other.identity:
         raise ModelMismatchError(
-            f"The adapter in use serves {model_label(base)} and the candidate "
-            f"{model_label(other)}, or with other settings. Give both the same base model."
+            f"The adapter in use serves {base.label} and the candidate {other.label}, or with "
+            "other settings. Give both the same base model."
         )
-    embedded = embed_dataset(
-        dataset, base, store, similarity=similarity, show_progress=show_progress
-    )
+    embedder = Embedder(base, store, show_progress=show_progress)
+    embedded = embedder.dataset(dataset, similarity=similarity)
     started = time.perf_counter()
     comparison = compare_queries(
         embedded.data,
@@ -111,5 +110,5 @@ def compare_adapters(
         base_queries=in_use.transform_queries(embedded.data.queries),
         seed=seed,
     )
-    seconds = {"embed": embedded.seconds, "evaluate": time.perf_counter() - started}
-    return Replacement(comparison, embedded.texts_embedded, seconds)
+    seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
+    return Replacement(comparison, embedded.cost.texts, seconds)

@@ -9,7 +9,7 @@ from llama_index_adapters.checks import seeded_generator
 from llama_index_adapters.errors import InvalidDatasetError, ModelMismatchError
 from llama_index_adapters.index.corpus import IndexCorpus
 from llama_index_adapters.retrieval.ranking import unit_rows
-from llama_index_adapters.vectors.identity import model_label
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.request import ask_passages
 
 # How many stored passages are embedded again, to see that the model is the index's.
@@ -39,7 +39,7 @@ def require_same_model(corpus: IndexCorpus, embed_model: BaseEmbedding, seed: in
         EmbeddingError: when the model fails.
     """
     rows, texts = _some_passages(corpus, seed)
-    name = model_label(embed_model)
+    name = IdentifiedModel(embed_model).label
     again = ask_passages(embed_model, texts)
     if again.shape[1] != corpus.vectors.shape[1]:
         raise ModelMismatchError(
