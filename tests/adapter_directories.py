@@ -14,8 +14,7 @@ from llama_index_adapters.adapters.disk.config import AdapterConfig
 from llama_index_adapters.adapters.disk.fingerprint import adapter_fingerprint
 from llama_index_adapters.adapters.disk.format_one import fingerprint_of_format_one
 
-# What the main branch wrote before the first release.
-FORMAT_1 = Path(__file__).parent / "adapters_of_format_1"
+FORMAT_1 = Path(__file__).parent / "endurance" / "corpus" / "format-1"
 
 
 def with_fitting_fingerprint(config: Mapping[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from llama_index_adapters.errors import (
     UnknownOptionError,
 )
 from llama_index_adapters.serving.saved import load_saved
-from llama_index_adapters.vectors.identity import model_identity
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from tests.fakes import AsyncEmbedding, CountingEmbedding
 
 DIM = 8
@@ -443,13 +443,13 @@ class TestFingerprint:
             AdapterEmbeddingModel(base, custom, FlipTwice),
         ]
         assert len({model.fingerprint for model in models}) == len(models)
-        assert len({model_identity(model) for model in models}) == len(models)
+        assert len({IdentifiedModel(model).identity for model in models}) == len(models)
 
     def test_is_the_same_for_the_same(self, model, path, tmp_path):
         moved = path.rename(tmp_path / "moved")
         again = AdapterEmbeddingModel(CountingEmbedding(embed_batch_size=7), moved)
         assert again.fingerprint == model.fingerprint
-        assert model_identity(again) == model_identity(model)
+        assert IdentifiedModel(again).identity == IdentifiedModel(model).identity
 
     def test_cannot_be_changed_by_hand(self, model):
         for name in ("fingerprint", "transform_query", "adapter_path", "base_embed_model"):
@@ -588,7 +588,7 @@ class TestBaseModel:
         path = save(
             tmp_path / "a",
             base_model="counting",
-            base_model_identity=model_identity(trained_on),
+            base_model_identity=IdentifiedModel(trained_on).identity,
         )
         with caplog.at_level(logging.WARNING):
             AdapterEmbeddingModel(CountingEmbedding(embed_batch_size=3), path)

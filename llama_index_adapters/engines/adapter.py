@@ -34,7 +34,7 @@ from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.training.checkpoints import checkpoints_in
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.vectors.checks import require_directions
-from llama_index_adapters.vectors.identity import model_identity, model_label
+from llama_index_adapters.vectors.identity import IdentifiedModel
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
@@ -262,11 +262,11 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             target_corpus="target_corpus" in vectors.unlabelled,
             similarity=train.similarity,
             seconds={
-                "embed": vectors.seconds,
+                "embed": vectors.cost.seconds,
                 "train": trained - started,
                 "evaluate": evaluated - trained,
             },
-            texts_embedded=vectors.texts_embedded,
+            texts_embedded=vectors.cost.texts,
         )
         return self._result
 
@@ -374,12 +374,12 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         options: TrainingOptions,
         metrics: Mapping[str, Any],
     ) -> None:
-        model = self.embed_model
+        model = None if self.embed_model is None else IdentifiedModel(self.embed_model)
         metadata = AdapterMetadata(
             query_models=(
                 QueryModel()
                 if model is None
-                else QueryModel(name=model_label(model), identity=model_identity(model)),
+                else QueryModel(name=model.label, identity=model.identity),
             ),
             query_dim=train.queries.shape[1],
             passage_dim=train.passages.shape[1],

@@ -29,7 +29,7 @@ class QueryModel(Entry):
     """A model that embeds queries, and how its vector enters the map.
 
     Attributes:
-        name: the label of the model, as ``llama_index_adapters.vectors.identity`` gives it.
+        name: as :class:`llama_index_adapters.vectors.identity.IdentifiedModel` labels it.
         identity: hash of the model's settings.
         role: ``base`` for the model that embedded the passages, ``other`` for any other.
         dimension: dimension of its vectors, where it is known.

@@ -1,6 +1,6 @@
 """Files of strangers: whatever the bytes are, a loader returns or raises an error of ours.
 
-``python -m tests.fuzz TARGET RUNS SEED`` runs the coverage-guided fuzzer (atheris, in the
+``python -m tests.endurance.fuzz TARGET RUNS SEED`` runs the coverage-guided fuzzer (atheris, in the
 dependency group ``soak``). The tests run the targets on the corpus, without it.
 """
 
@@ -162,7 +162,7 @@ def fuzz_all(runs: int = 100_000, seed: int = 1) -> dict[str, Any]:
     """Fuzz every target in a process of its own; return executions and findings."""
     rows = {}
     for name in TARGETS:
-        command = [sys.executable, "-m", "tests.fuzz", name, str(runs), str(seed)]
+        command = [sys.executable, "-m", "tests.endurance.fuzz", name, str(runs), str(seed)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         done = re.findall(r"Done (\d+) (?:runs )?in", ended.stderr)
         covered = re.findall(r"cov: (\d+)", ended.stderr)
