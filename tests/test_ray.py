@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from llama_index_adapters import EmbeddingAdapterFinetuneEngine
+from llama_index_adapters import EmbeddingAdapterFinetuneEngine, TrainingOptions
 from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.errors import EmbeddingError, InvalidOptionError, InvalidVectorsError
 from llama_index_adapters.vectors.embed import Embedder
@@ -262,8 +262,9 @@ class TestTraining:
         from ray.train import ScalingConfig
 
         config = ScalingConfig(num_workers=2)
-        with pytest.raises(InvalidOptionError, match="device is 'cpu', but Ray gives every worker"):
-            library.RayFinetuneEngine(rotated(), None, scaling_config=config, device="cpu")
+        for options in ({"device": "cpu"}, {"options": TrainingOptions(device="cpu")}):
+            with pytest.raises(InvalidOptionError, match="device is 'cpu', but Ray gives every"):
+                library.RayFinetuneEngine(rotated(), None, scaling_config=config, **options)
         with pytest.raises(InvalidOptionError, match="scaling_config is a int"):
             library.RayFinetuneEngine(rotated(), None, scaling_config=2)
         searched = replace(rotated(), search=lambda queries, count: np.zeros((len(queries), count)))

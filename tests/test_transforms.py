@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +14,7 @@ import torch
 from llama_index_adapters import EmbeddingAdapterFinetuneEngine, Relevance, VectorDataset
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.families import (
+    ADAPTERS,
     DEFAULT_ADAPTER,
     FAMILIES,
     AdapterName,
@@ -29,6 +31,7 @@ from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, Two
 from llama_index_adapters.adapters.served.arrays import dimension, flag, take
 from llama_index_adapters.adapters.served.base import adapt, adapt_vector
 from llama_index_adapters.adapters.served.linear import IdentityTransform, LinearTransform
+from llama_index_adapters.adapters.served.two_layer import ACTIVATIONS, Activation
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.training.options import TrainingOptions
@@ -296,9 +299,10 @@ class TestAFamilyThatIsAdded:
         form = Form("toy", searched_on_small_sets=True)
         family = Family("toy", ToyTransform.from_arrays, f"{__name__}:ToyAdapter", (form,))
         monkeypatch.setitem(FAMILIES, "toy", family)
-        # The type that lists the names stands in the module of the records.
-        names = (*get_args(AdapterName), "toy")
-        monkeypatch.setattr("llama_index_adapters.engines.adapter.ADAPTERS", names)
+        # The names stand in the module of the records; whoever checks one has imported them.
+        for name, module in list(sys.modules.items()):
+            if name.startswith("llama_index_adapters.") and hasattr(module, "ADAPTERS"):
+                monkeypatch.setattr(module, "ADAPTERS", (*ADAPTERS, "toy"))
 
     def test_the_tests_above_hold_for_it(self, queries, tmp_path, subtests):
         test_a_family_names_the_class_that_names_it("toy")
@@ -391,3 +395,7 @@ class TestArrays:
         again = Counted()
         again.load_arrays({**arrays, "scale": np.float32(5)})
         assert (again.scale.item(), again.scale.dtype) == (5, torch.float64)
+
+
+def test_type_checkers_know_every_activation():
+    assert get_args(Activation) == tuple(ACTIVATIONS)
