@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -15,9 +16,11 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from llama_index.core.schema import TextNode
 
 from llama_index_adapters import EmbeddingQAFinetuneDataset, generate_qa_embedding_pairs
+from llama_index_adapters.adapters.disk import read
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.errors import InvalidAdapterError, UnwritableFileError
@@ -25,7 +28,7 @@ from llama_index_adapters.files.atomic import write_text
 from llama_index_adapters.files.temporary import neighbour
 from llama_index_adapters.questions.generation.journal import Entry, Journal
 from llama_index_adapters.serving.saved import load_saved
-from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.fakes import CountingEmbedding, ScriptedLLM
 
@@ -37,7 +40,7 @@ from llama_index_adapters import EmbeddingQAFinetuneDataset, generate_qa_embeddi
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.errors import UnwritableFileError
 from llama_index_adapters.adapters.disk.save import save_adapter
-from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.fakes import CountingEmbedding, ScriptedLLM
 
@@ -50,7 +53,7 @@ def embed():
     with EmbeddingStore(folder / "store.sqlite3") as store:
         model = CountingEmbedding(dimension=2000, embed_batch_size=10)
         texts = [str(number) for number in range(200)]
-        embed_texts(model, texts, "passage", store, show_progress=False)
+        Embedder(model, store, show_progress=False).texts(texts, "passage")
 
 def write():
     parts = {"queries": {"q": long}, "corpus": {"p": "one"}, "relevant_docs": {"q": ["p"]}}
@@ -93,7 +96,7 @@ def test_a_full_disk_is_named_and_what_was_there_stays(tmp_path: Path) -> None:
         kept = store.count()
         model = CountingEmbedding(dimension=2000, embed_batch_size=10)
         texts = [str(number) for number in range(200)]
-        found = embed_texts(model, texts, "passage", store, show_progress=False)
+        found = Embedder(model, store, show_progress=False).texts(texts, "passage").vectors
     assert len(model.texts) == 200 - kept
     np.testing.assert_array_equal(found, np.float32([model.vector(text) for text in texts]))
 
@@ -112,7 +115,7 @@ def _embed_all(path: str, number: int) -> None:
     model = CountingEmbedding(embed_batch_size=3)
     texts = [str((text + 7 * number) % 40) for text in range(40)]
     with EmbeddingStore(path) as store:
-        found = embed_texts(model, texts, "passage", store, show_progress=False)
+        found = Embedder(model, store, show_progress=False).texts(texts, "passage").vectors
     np.testing.assert_array_equal(found, np.float32([model.vector(text) for text in texts]))
 
 
@@ -241,6 +244,26 @@ def test_a_pending_directory_elsewhere_is_not_read(tmp_path: Path) -> None:
     neighbour(path / "new", "tmp").symlink_to(outside)
     with pytest.raises(InvalidAdapterError, match="do not belong together"):
         load_saved(path)
+
+
+def test_llamaindex_s_config_is_not_read_with_the_weights_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, of_llamaindex = tmp_path / "adapter", LinearAdapter(4)
+    config = {"in_features": 4, "out_features": 4, "bias": False}
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config))
+    torch.save(of_llamaindex.state_dict(), path / "pytorch_model.bin")
+    read_config, written = read.read_config, []
+
+    def replaced_meanwhile(directory: Path) -> Any:
+        found = read_config(directory)
+        if found == config:
+            written.append(save_adapter(path, LinearAdapter(4)))
+        return found
+
+    monkeypatch.setattr(read, "read_config", replaced_meanwhile)
+    assert [load_saved(path).fingerprint] == written
 
 
 MOUNTED = """
