@@ -15,7 +15,7 @@ from llama_index_adapters.ray.train import fit_on_ray
 from llama_index_adapters.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from llama_index_adapters.training.result import Fit
+    from llama_index_adapters.training.result import TrainingResult
 
 
 class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
@@ -89,7 +89,7 @@ class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
         vectors: TrainingVectors,
         options: TrainingOptions,
         show_progress: bool,
-    ) -> Fit:
+    ) -> TrainingResult:
         return fit_on_ray(
             self._start(name, vectors.train, options),
             vectors,
