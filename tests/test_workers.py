@@ -18,7 +18,7 @@ from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.search.stages import search_adapter
 from llama_index_adapters.training.session import TrainingSession
 from llama_index_adapters.training.workers import ALONE, ProcessGroup
-from tests.test_loop import DIM, rotated
+from tests.vector_sets import DIM, rotated
 
 pytestmark = pytest.mark.server
 

@@ -21,7 +21,8 @@ from llama_index_adapters.errors import (
 )
 from llama_index_adapters.ray.arrays import SharedDataset, Sharing, opened
 from llama_index_adapters.ray.placement import beside_the_driver, connect
-from llama_index_adapters.retrieval.vector_dataset import FloatArray, VectorDataset
+from llama_index_adapters.retrieval.arrays import FloatArray
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.checkpoints import Checkpoints
 from llama_index_adapters.training.options import TrainingOptions
 

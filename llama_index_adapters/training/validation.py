@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
-from llama_index_adapters.adapters.served.base import FloatArray, adapt
+from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import metrics_at_k
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.result import PerQueryMetrics

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from llama_index_adapters.adapters.served.base import FloatArray
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.holdout import (
     ENOUGH_JUDGED,
