@@ -48,7 +48,7 @@ from llama_index_adapters.training.validation import judge
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 DIM = 16
-OPTIONS = TrainingOptions(batch_size=32)
+OPTIONS = TrainingOptions(batch_size=32, epochs=5)
 # Where it only matters what is tried, or from what.
 ONE_EPOCH = TrainingOptions(batch_size=32, epochs=1)
 
