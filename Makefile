@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist
 TOOLS := .venv-tools
 METADATA := pyproject.toml constraints.txt Makefile
 # What needs no model and no other package than those that are installed with this one.
-LOWEST_TESTS := tests/endurance $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs cli combine comparison \
+LOWEST_TESTS := tests/endurance $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs checks cli combine comparison \
 	documentation embed embedding engine evaluate faults faults_serving files fit generate holdout \
 	identity index_labels index_read loop objective options persistence \
 	qa_dataset questions replacement search secrets service_errors sharing split store transforms \
@@ -61,7 +61,7 @@ bench: $(VENV)/.installed-dev ## Measure speed and size beside LlamaIndex's own;
 
 test: lint typecheck unit interop ## Check before a commit: style, types, quick tests, an older llama-index-core.
 
-test-all: slow package wheel-test check-workflows ## Run what `make test` leaves out: slow tests, notebooks, the built package.
+test-all: slow wheel-test check-workflows ## Run what `make test` leaves out: slow tests, notebooks, the built package.
 
 lint: $(VENV)/.installed-dev ## Check style.
 	$(BIN)/ruff check .
@@ -116,7 +116,7 @@ matrix: $(TOOLS)/.installed ## Run the tests on every Python from 3.10 to 3.13 t
 package: $(TOOLS)/.installed ## Build wheel and sdist into dist and check both.
 	$(TOOLS)/bin/nox --session package
 
-wheel-test: $(TOOLS)/.installed ## Use the wheel without torch on the oldest and the newest Python.
+wheel-test: $(TOOLS)/.installed ## Do what `package` does, and use the wheel without torch on the oldest and newest Python.
 	$(TOOLS)/bin/nox --session wheel
 
 check-workflows: $(TOOLS)/.installed ## Check workflows, dependabot, issue forms and citation (needs npm).

@@ -9,12 +9,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import (
     InvalidDatasetError,
     InvalidFileError,
     InvalidOptionError,
 )
-from llama_index_adapters.files.text import as_path, parse_json, read_text
+from llama_index_adapters.files.text import parse_json, read_text
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset, as_dataset
 
 RELEVANT = frozenset(

@@ -59,12 +59,14 @@ def _arrays() -> Iterator[BadInput]:
         ("relevance of others", data(EYE[:2], EYE, ROWS), "covers 4 queries, but there are 2"),
         ("an unknown passage", data(EYE, EYE[:3], ROWS), "rows from 0 to 3, but there are 3"),
         ("no relevance", data(EYE, EYE, gap), "1 queries have no"),
-        ("an unknown similarity", data(EYE, EYE, ROWS, "cosin"), "similarity is 'cosin'"),
         ("too few ids", data(EYE, EYE, ROWS, query_ids=("q",)), "query_ids has 1 entries for 4"),
         ("a query that is not there", selected([4]), "expected at least one row of the 4 queries"),
         ("a query before the first", selected([-1]), "as whole numbers from 0 to 3"),
         ("none of the queries", selected([]), r"rows has shape \(0,\) and type float64"),
     )
+
+    unknown = ("an unknown similarity", data(EYE, EYE, ROWS, "cosin"), "Did you mean 'cosine'")
+    yield from rows("VectorDataset", InvalidOptionError, unknown)
 
     def relevance(given: Any) -> Call:
         return lambda _: Relevance.from_rows(given)
