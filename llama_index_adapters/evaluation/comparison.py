@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from llama_index_adapters.checks import require_number, require_whole, seeded_generator
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, top_k
+from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 if TYPE_CHECKING:
@@ -248,9 +248,7 @@ def compare_queries(
             )
         base_queries = data.queries
     base, adapted = (
-        metrics_at_k(
-            top_k(queries, data.passages, k, similarity=data.similarity), data.relevance, k
-        )
+        metrics_at_k(data.top_k(queries, k), data.relevance, k)
         for queries in (base_queries, adapted_queries)
     )
     return compare(base, adapted, seed=seed)
