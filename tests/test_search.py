@@ -141,7 +141,7 @@ class TestChoice:
 
     def test_into_another_dimension(self):
         train = questions(passage_dim=24)
-        found = search_adapter(train, None, OPTIONS)
+        found = search_adapter(train, None, dataclasses.replace(OPTIONS, epochs=12))
         assert found.base is None
         assert isinstance(found.adapter, LinearAdapter)
         assert all(trial.gain is None for trial in found.trials)
@@ -438,8 +438,13 @@ class TestALargeCorpus:
 
     def test_mining_stops_where_ranking_everything_costs_too_much(self, monkeypatch):
         calls = []
-        ranked = mining.exact_search
-        monkeypatch.setattr(mining, "exact_search", lambda data: calls.append(1) or ranked(data))
+        exact_search = mining.exact_search
+
+        def counted(data):
+            search = exact_search(data)
+            return lambda queries, k: calls.append(k) or search(queries, k)
+
+        monkeypatch.setattr(mining, "exact_search", counted)
         search_adapter(questions(), None, ONE_EPOCH)
         assert calls
         calls.clear()
