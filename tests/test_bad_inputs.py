@@ -84,7 +84,7 @@ def test_a_wrong_input_has_its_error_and_leaves_nothing(row: BadInput) -> None:
     row.check()
 
 
-@pytest.mark.parametrize("text", ["x" * 1_000_000, "half \ud800 character", "\0", "a\u202eb"])
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "\0", "a\u202eb"])
 @pytest.mark.parametrize("convert", [np.array, np.float64, lambda v: v])
 def test_unusual_texts_and_numbers_are_kept(tmp_path: Path, text: str, convert: Any) -> None:
     model = CountingEmbedding(answer=lambda texts, vectors: convert(vectors))

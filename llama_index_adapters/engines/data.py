@@ -15,6 +15,7 @@ from llama_index_adapters.questions.question_set import as_dataset, with_shared_
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.vector_dataset import FloatArray, VectorDataset, as_matrix
 from llama_index_adapters.vectors.embed import embed_dataset, embed_role
+from llama_index_adapters.vectors.identity import checked_model
 from llama_index_adapters.vectors.store import Role
 
 Unlabelled = Sequence[str] | NDArray[np.float32]
@@ -55,8 +56,8 @@ class TrainingData:
         store: path of the store of vectors.
 
     Raises:
-        InvalidOptionError: when a part needs an embedding model and there is none, or vectors
-            say another similarity.
+        InvalidOptionError: when a part needs an embedding model and there is none, what is given
+            for it is something else, or vectors say another similarity.
         InvalidDatasetError: when the parts of a dataset do not fit together.
     """
 
@@ -71,7 +72,7 @@ class TrainingData:
         similarity: Similarity,
         store: Path | None,
     ) -> None:
-        self._model = embed_model
+        self._model = None if embed_model is None else checked_model(embed_model)
         self._similarity = similarity
         self._store = store
         self.dataset = self._checked(dataset, "dataset")

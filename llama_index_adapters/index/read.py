@@ -22,6 +22,7 @@ from llama_index_adapters.errors import (
     InvalidVectorsError,
     ModelMismatchError,
 )
+from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.index.corpus import IndexCorpus, node_of, node_record
 from llama_index_adapters.index.corpus_files import CorpusFiles
 from llama_index_adapters.index.pages import (
@@ -254,7 +255,7 @@ def _require_same_model(corpus: IndexCorpus, embed_model: BaseEmbedding, seed: i
         for node in corpus.nodes_of([row]):
             # The form that VectorStoreIndex embeds.
             text = node.get_content(metadata_mode=MetadataMode.EMBED)
-            if text.strip():
+            if text.strip() and is_encodable(text):
                 stored.append(row)
                 texts.append(text)
         if len(texts) == CHECKED_PASSAGES:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.questions.question_set import as_dataset
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
@@ -124,7 +125,7 @@ def embed_role(
         seconds it took.
 
     Raises:
-        InvalidDatasetError: for something that is not text, or is empty.
+        InvalidDatasetError: for something that is not text, is empty or cannot be encoded.
         EmbeddingError: when the model fails; what it gave before is stored.
     """
     started = time.perf_counter()
@@ -157,7 +158,7 @@ def embed_texts(
         show_progress: whether to show a progress bar while the model works.
 
     Raises:
-        InvalidDatasetError: for something that is not text, or is empty.
+        InvalidDatasetError: for something that is not text, is empty or cannot be encoded.
         InvalidOptionError: for another role, or something that is no embedding model.
         EmbeddingError: when the model fails or returns something that is not vectors.
             What it gave before is stored; the same call again continues.
@@ -190,7 +191,7 @@ def store_vectors(
         How many texts the model was asked for; the rest were stored.
 
     Raises:
-        InvalidDatasetError: for something that is not text, or is empty.
+        InvalidDatasetError: for something that is not text, is empty or cannot be encoded.
         InvalidOptionError: for another role, or something that is no embedding model.
         EmbeddingError: when the model fails; what it gave before is stored.
     """
@@ -326,5 +327,11 @@ def _checked_texts(texts: Sequence[str]) -> list[str]:
     if empty:
         raise InvalidDatasetError(
             f"{len(empty)} texts are empty, the first at {empty[:5]}. Leave them out."
+        )
+    broken = [row for row, text in enumerate(checked) if not is_encodable(text)]
+    if broken:
+        raise InvalidDatasetError(
+            f"{len(broken)} texts hold half of a surrogate pair, which no model can encode, the "
+            f"first at {broken[:5]}. Leave them out, or mend them."
         )
     return checked
