@@ -124,7 +124,7 @@ def test_the_parameters_stand_in_llamaindexs_order():
 
 
 def test_the_settings_model_is_the_default(monkeypatch):
-    llm = ScriptedLLM()
+    llm = ScriptedLLM(lambda prompt: "What is it?\nWhy is it so?")
     monkeypatch.setattr(Settings, "_llm", llm)
     dataset = generate_qa_embedding_pairs(nodes_of("alpha"), verbose=False)
     assert len(dataset.queries) == 2

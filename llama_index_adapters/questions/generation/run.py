@@ -28,12 +28,9 @@ from llama_index_adapters.errors import (
 )
 from llama_index_adapters.files.cache import cache_directory
 from llama_index_adapters.files.text import as_path, is_encodable
+from llama_index_adapters.questions.generation.answer import parse_questions
 from llama_index_adapters.questions.generation.journal import Entry, Journal, text_digest
-from llama_index_adapters.questions.generation.prompt import (
-    check_template,
-    parse_questions,
-    question_prompt,
-)
+from llama_index_adapters.questions.generation.prompt import check_template, question_prompt
 from llama_index_adapters.questions.question_set import (
     EmbeddingQAFinetuneDataset,
     QuestionMappings,
