@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both create .venv first and can be repeated.
+# `make demo` and `make test` create .venv first and can be repeated; `make help` lists the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,11 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 OLD_CORE := .venv-core-0.14.20
 LOWEST := .venv-lowest
+# Tests are independent: as many processes as cores, with one thread of torch each.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+TOOLS := .venv-tools
 METADATA := pyproject.toml constraints.txt Makefile
 # What needs no model and no other package than those that are installed with this one.
-LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs cli combine comparison \
+LOWEST_TESTS := tests/endurance $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs cli combine comparison \
 	documentation embed embedding engine evaluate faults faults_serving files fit generate holdout \
-	hostile_files identity index_labels index_read kills loop objective options persistence \
+	identity index_labels index_read loop objective options persistence \
 	qa_dataset questions replacement search secrets service_errors sharing split store transforms \
 	unlabelled audit))
 LOWEST_ONLY := not TestFaiss and not TestSimilarity
@@ -19,10 +22,11 @@ LOWEST_ONLY := not TestFaiss and not TestSimilarity
 # Options for the benchmarks: make benchmark ARGS="--sets documentation"
 ARGS ?=
 
-.PHONY: help python demo benchmark bench notebooks test lint typecheck unit interop soak lowest audit clean
+.PHONY: help python demo benchmark bench notebooks test test-all lint typecheck unit slow interop \
+	coverage soak lowest audit matrix package wheel-test check-workflows hooks clean
 
 help: ## Show this list.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing. Install Python 3.10 or later, or name one: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -55,17 +59,26 @@ benchmark: $(VENV)/.installed-dev ## Measure this package beside its peers; ARGS
 bench: $(VENV)/.installed-dev ## Measure speed and size beside LlamaIndex's own; ARGS=--help explains.
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
-test: lint typecheck unit interop ## Check everything: style, types, tests, an older llama-index-core.
+test: lint typecheck unit interop ## Check before a commit: style, types, quick tests, an older llama-index-core.
+
+test-all: slow package wheel-test check-workflows ## Run what `make test` leaves out: slow tests, notebooks, the built package.
 
 lint: $(VENV)/.installed-dev ## Check style.
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select DOC102,DOC202,DOC403 .
 	$(BIN)/ruff format --check .
 
 typecheck: $(VENV)/.installed-dev ## Check types.
 	$(BIN)/mypy --strict
 
-unit: $(VENV)/.installed-dev ## Run the tests, with the real local model among them.
-	$(BIN)/python -m pytest
+unit: $(VENV)/.installed-dev ## Run the quick tests, with the real local model among them.
+	$(PYTEST) -m "not slow"
+
+slow: $(VENV)/.installed-dev ## Run the slow tests.
+	$(PYTEST) -m slow
+
+coverage: $(VENV)/.installed-dev ## Run all tests and write coverage.json; tests/branches.py compares two of them.
+	$(PYTEST) --cov=llama_index_adapters --cov-branch --cov-report=json --cov-report=
 
 interop: $(OLD_CORE)/.installed ## Use what llama-index-core 0.14.20 generated.
 	$(OLD_CORE)/bin/python tests/interop/check_core_0_14_20.py
@@ -81,8 +94,8 @@ $(LOWEST)/.installed: $(METADATA) constraints-lowest.txt | python
 	@touch $@
 
 soak: $(VENV)/.installed-soak ## Faults, kills, wrong inputs and fuzzing in full (about 20 minutes); writes docs/robustness.md.
-	for section in faults kills inputs fuzz; do $(BIN)/python -m tests.soak $$section || exit 1; done
-	$(BIN)/python -m tests.robustness_table
+	for section in faults kills inputs fuzz; do $(BIN)/python -m tests.endurance.soak $$section || exit 1; done
+	$(BIN)/python -m tests.endurance.robustness_table
 
 lowest: $(LOWEST)/.installed ## Test the lowest versions of all dependencies.
 	$(LOWEST)/bin/python -m pytest -m "not local_model" -k "$(LOWEST_ONLY)" $(LOWEST_TESTS)
@@ -90,8 +103,30 @@ lowest: $(LOWEST)/.installed ## Test the lowest versions of all dependencies.
 audit: $(VENV)/.installed-soak ## Compare the pinned versions with the known vulnerabilities (needs the network).
 	@$(BIN)/python -m tests.audit
 
+$(TOOLS)/.installed: $(METADATA) | python
+	@echo "Installing into $(TOOLS), an environment with the tools that check the package"
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group tools
+	@touch $@
+
+matrix: $(TOOLS)/.installed ## Run the tests on every Python from 3.10 to 3.13 that is there; ARGS go to pytest.
+	$(TOOLS)/bin/nox --session tests $(if $(ARGS),-- $(ARGS))
+
+package: $(TOOLS)/.installed ## Build wheel and sdist into dist and check both.
+	$(TOOLS)/bin/nox --session package
+
+wheel-test: $(TOOLS)/.installed ## Use the wheel without torch on the oldest and the newest Python.
+	$(TOOLS)/bin/nox --session wheel
+
+check-workflows: $(TOOLS)/.installed ## Check workflows, dependabot, issue forms and citation (needs npm).
+	$(TOOLS)/bin/nox --session workflows
+
+hooks: $(VENV)/.installed-dev $(TOOLS)/.installed ## Check style and types before each commit from now on.
+	$(TOOLS)/bin/pre-commit install
+
 notebooks: $(VENV)/.installed-dev ## Run every notebook in full and keep the outputs; LLAMA_INDEX_ADAPTERS_DATA names the data.
 	cd notebooks && ../$(BIN)/jupyter execute --inplace *.ipynb
 
 clean: ## Remove the environments.
-	rm -rf $(VENV) $(OLD_CORE) $(LOWEST)
+	rm -rf $(VENV) $(OLD_CORE) $(LOWEST) $(TOOLS) .nox dist

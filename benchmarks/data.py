@@ -14,7 +14,7 @@ from llama_index_adapters.demo.run import DEFAULT_PAIRS, split_parts
 from llama_index_adapters.errors import MissingFileError
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.embed import Embedder
 
 DATA_VARIABLE = "LLAMA_INDEX_ADAPTERS_DATA"
 
@@ -98,9 +98,10 @@ def embedded(
     name: str, texts: QuestionSets, embed_model: BaseEmbedding, store: Path | None = None
 ) -> BenchmarkData:
     """Return a benchmark with its vectors, embedding what is not stored yet."""
+    embedder = Embedder(embed_model, store, show_progress=shows_progress())
 
     def vectors(part: EmbeddingQAFinetuneDataset) -> VectorDataset:
-        return embed_dataset(part, embed_model, store, show_progress=shows_progress()).data
+        return embedder.dataset(part).data
 
     return BenchmarkData(
         name=name,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
+# One thread for each process of tests and for those that they start: with tiny tensors, threads
+# mostly wait for each other. numpy and torch read it when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from tests.faulty_openai import FaultyOpenAI
@@ -36,8 +41,6 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry at once; only a server's ``retry-after`` is waited for."""
     import tenacity
 
-    from llama_index_adapters.questions.generation import generate
-    from llama_index_adapters.vectors import request
+    from llama_index_adapters.services import retries
 
-    monkeypatch.setattr(request, "RETRY_WAIT", tenacity.wait_none())
-    monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_none())
+    monkeypatch.setattr(retries, "RETRY_WAIT", tenacity.wait_none())

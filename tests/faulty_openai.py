@@ -35,7 +35,6 @@ STATUSES = {
 }
 BROKEN = ("timeout", "dropped", "malformed json", "html", "empty object")
 WRONG_VECTORS = ("too few", "too many", "none", "nan", "infinity", "zero", "other dimension")
-ORDER = ("out of order", "numbered twice")
 TRANSIENT = ("429", "429 retry-after", "500", "503", *BROKEN, *WRONG_VECTORS, "numbered twice")
 
 
@@ -54,6 +53,7 @@ class FaultyOpenAI:
         requests: the texts of every request, as they came.
         served: texts that were answered with right vectors.
         times: when each request came, in seconds.
+        hang: how long it sleeps before it answers where the fault is ``timeout``, in seconds.
         echo: whether error messages repeat the key and the texts, as some servers do.
     """
 
@@ -65,7 +65,7 @@ class FaultyOpenAI:
         self.times: list[float] = []
         self.injected: list[str] = []
         self.echo = False
-        self.hang = 1.0
+        self.hang = 5.0
         self.url = ""
         self._lock = threading.Lock()
 
@@ -180,15 +180,22 @@ async def _answer(
     await send({"type": "http.response.body", "body": body.encode()})
 
 
-def model_of(server: FaultyOpenAI, **options: Any) -> OpenAIEmbedding:
+def patience(fault: str) -> float:
+    """How many seconds a client waits: few where it waits in vain."""
+    return 0.5 if fault == "timeout" else 30.0
+
+
+def model_of(server: FaultyOpenAI, fault: str = "", **options: Any) -> OpenAIEmbedding:
     """Return LlamaIndex's own embedding model, without retries of its own."""
-    options = {"embed_batch_size": 4, "num_workers": 1, "timeout": 0.5, "max_retries": 0} | options
+    defaults = {"embed_batch_size": 4, "num_workers": 1, "max_retries": 0}
+    options = {**defaults, "timeout": patience(fault), **options}
     return OpenAIEmbedding(api_base=server.url, api_key=KEY, **options)
 
 
-def llm_of(server: FaultyOpenAI) -> OpenAI:
+def llm_of(server: FaultyOpenAI, fault: str = "") -> OpenAI:
     """Return LlamaIndex's own language model, without retries of its own."""
-    return OpenAI("gpt-4o-mini", api_base=server.url, api_key=KEY, timeout=0.5, max_retries=0)
+    options = {"timeout": patience(fault), "max_retries": 0}
+    return OpenAI("gpt-4o-mini", api_base=server.url, api_key=KEY, **options)
 
 
 @contextmanager

@@ -185,7 +185,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="nothing is locked on Wind
 STOPS = """
 import os, signal, sys
 from pathlib import Path
-from llama_index_adapters import atomic
+from llama_index_adapters.files import atomic
 target, kind, way = sys.argv[1:]
 def stop():
     print("writing", flush=True)

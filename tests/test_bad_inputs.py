@@ -20,7 +20,7 @@ from llama_index_adapters.cli.app import app
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError
 from llama_index_adapters.retrieval.ranking import metrics_at_k, top_k
 from llama_index_adapters.serving.saved import load_saved
-from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.bad_inputs import BadInput, table
 from tests.bad_inputs.rows import holds
@@ -89,7 +89,7 @@ def test_a_wrong_input_has_its_error_and_leaves_nothing(row: BadInput) -> None:
 def test_unusual_texts_and_numbers_are_kept(tmp_path: Path, text: str, convert: Any) -> None:
     model = CountingEmbedding(answer=lambda texts, vectors: convert(vectors))
     with EmbeddingStore(tmp_path / "store.sqlite3") as store:
-        found = embed_texts(model, [text], "passage", store, show_progress=False)
+        found = Embedder(model, store, show_progress=False).texts([text], "passage").vectors
     np.testing.assert_array_equal(found, np.float32([model.vector(text)]))
 
 

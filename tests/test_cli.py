@@ -203,7 +203,7 @@ def test_options_reach_the_training(run, base, place):
     words = "--epochs 3 --batch-size 9 --learning-rate 0.01 --seed 5"
     assert run(finetune(words, adapter="two-layer"))[0] == 0
     config = json.loads((place / "adapter" / "config.json").read_text())
-    assert config["kind"] == "two-layer"
+    assert config["queries"]["kind"] == "two-layer"
     chosen = {name: config["training"][name] for name in ("epochs", "batch_size", "seed")}
     assert chosen == {"epochs": 3, "batch_size": 9, "seed": 5}
     assert config["training"]["learning_rate"] == 0.01

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import shlex
 from dataclasses import fields
@@ -18,8 +19,8 @@ from llama_index_adapters import (
     EmbeddingAdapterFinetuneEngine,
     generate_qa_embedding_pairs,
 )
-from llama_index_adapters.adapters.disk.config import AdapterConfig
-from llama_index_adapters.adapters.learned.new import DEFAULT_RANK
+from llama_index_adapters.adapters.disk import config
+from llama_index_adapters.adapters.families import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.engines import unlabelled
 from llama_index_adapters.questions.generation.prompt import DEFAULT_QA_GENERATE_PROMPT_TMPL
@@ -94,9 +95,8 @@ class TestMigration:
 class TestHowItWorks:
     """A number that is changed in the code has to be changed in the document."""
 
-    @pytest.mark.parametrize(
-        "stated",
-        [
+    def test_numbers(self, subtests):
+        for stated in (
             f"one-sided at {plan._CERTAINTY:.1%} by",
             f"within {plan._SIMPLER_WITHIN:g} standard errors",
             f"one-sided at {TrainingOptions.certainty:.0%}; else",
@@ -112,10 +112,9 @@ class TestHowItWorks:
             f"at most {remember.MOST_ENTRIES * 384 / 1e6:.1f} million multiply-adds",
             f"about {remember.MOST_ENTRIES * 384 * 8 / 1e6:.0f} MB",
             f"with `scale` {TrainingOptions.scale:g}",
-        ],
-    )
-    def test_numbers(self, stated):
-        assert stated in HOW
+        ):
+            with subtests.test(stated):
+                assert stated in HOW
 
     def test_whitening_powers(self):
         alone = [f"{power:g}" for power in candidates.PASSAGE_POWERS]
@@ -138,47 +137,74 @@ class TestHowItWorks:
         assert plan._SCALES[plan._FIRST_SCALE] == TrainingOptions.scale
         assert f"between {plan._SCALES[0]:g} and {plan._SCALES[-1]:g}" in HOW
 
-    def test_the_config_has_the_entries_that_are_named(self):
-        row = table_below("docs/how-it-works.md", "On disk")["config.json"][0]
-        assert set(re.findall(r"`(\w+)`", row)) == set(AdapterConfig.model_fields)
+
+@pytest.mark.parametrize(
+    ("heading", "entry"),
+    [
+        ("config.json", config.AdapterConfig),
+        ("A query model", config.QueryModel),
+        ("A map", config.Half),
+        ("A section", config.SectionEntry),
+    ],
+)
+def test_the_format_has_every_key_and_its_default(heading, entry):
+    stated = {key: row[1] for key, row in table_below("docs/format.md", heading).items()}
+    assert stated.keys() == entry.model_fields.keys()
+    for key, field in entry.model_fields.items():
+        if field.is_required():
+            assert not stated[key], key
+        elif key == "dimensions":
+            assert stated[key] == "both `null`"
+        else:
+            assert stated[key] == f"`{json.dumps(field.get_default(call_default_factory=True))}`"
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
 class TestEveryDocument:
-    def test_links_lead_somewhere(self, name):
-        for target in links(name):
-            if "://" in target:
-                continue
-            path, _, anchor = target.partition("#")
-            linked = (ROOT / name).parent / path if path else ROOT / name
-            assert linked.exists(), target
-            if anchor:
-                assert anchor in anchors(linked.relative_to(ROOT).as_posix()), target
+    def test_links_lead_somewhere(self, subtests):
+        for name in DOCUMENTS:
+            for target in links(name):
+                if "://" in target:
+                    continue
+                path, _, anchor = target.partition("#")
+                linked = (ROOT / name).parent / path if path else ROOT / name
+                with subtests.test(document=name, link=target):
+                    assert linked.exists()
+                    assert not anchor or anchor in anchors(linked.relative_to(ROOT).as_posix())
 
-    def test_files_that_are_named_exist(self, name):
+    def test_files_that_are_named_exist(self, subtests):
         """In documents for developers; a user's own files are not ours to find."""
-        for span in code_spans(name):
-            if re.fullmatch(r"(llama_index_adapters|tests|docs|notebooks)/[\w./-]*", span):
-                assert (ROOT / span).exists(), span
+        ours = r"(llama_index_adapters|tests|docs|notebooks)/[\w./-]*"
+        for name in DOCUMENTS:
+            for span in code_spans(name):
+                if re.fullmatch(ours, span):
+                    with subtests.test(document=name):
+                        assert (ROOT / span).exists()
 
-    def test_python_compiles_and_its_imports_work(self, name):
-        for block in blocks(name, "python"):
-            tree = ast.parse(block.code, name)
-            tree.body = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
-            exec(compile(tree, name, "exec"), {})
+    def test_python_compiles_and_its_imports_work(self, subtests):
+        for name in DOCUMENTS:
+            for block in blocks(name, "python"):
+                with subtests.test(document=name, line=block.line):
+                    tree = ast.parse(block.code, name)
+                    tree.body = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+                    exec(compile(tree, name, "exec"), {})
 
-    def test_commands_exist(self, name):
+    def test_commands_exist(self, subtests):
         commands = typer.main.get_command(app).commands
-        targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-        for block in blocks(name, "sh"):
-            for line in block.code.replace("\\\n", " ").splitlines():
-                program, *words = shlex.split(line, comments=True) or [""]
-                if program == "make":
-                    assert set(words) <= targets, line
-                if program == "llama-index-adapters":
-                    known = {flag for option in commands[words[0]].params for flag in option.opts}
-                    assert {word for word in words if word.startswith("-")} <= known, line
+        targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        for name in DOCUMENTS:
+            for block in blocks(name, "sh"):
+                for line in block.code.replace("\\\n", " ").splitlines():
+                    program, *words = shlex.split(line, comments=True) or [""]
+                    with subtests.test(document=name, command=line):
+                        if program == "make":
+                            assert set(words) <= targets
+                        if program == "llama-index-adapters":
+                            options = commands[words[0]].params
+                            known = {flag for option in options for flag in option.opts}
+                            assert {word for word in words if word.startswith("-")} <= known
 
-    def test_nothing_of_one_machine_or_unfinished(self, name):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        assert not re.search(r"/home/|/root|/work/|/Users/|site-packages|TODO|FIXME", text)
+    def test_nothing_of_one_machine_or_unfinished(self, subtests):
+        machine = r"/home/|/root|/work/|/Users/|site-packages|TODO|FIXME"
+        for name in DOCUMENTS:
+            with subtests.test(document=name):
+                assert not re.search(machine, (ROOT / name).read_text(encoding="utf-8"))

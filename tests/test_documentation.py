@@ -58,49 +58,47 @@ def test_summary_becomes_the_question_and_the_rest_the_passage() -> None:
     assert "rmtree" not in passage
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
+def test_call_form_at_the_top_is_the_signature_and_not_the_question() -> None:
+    for form in (
         "walk(top, *, depth=(0, 9)) -> iterator # noqa\n\n",
         "os.walk(top, *, depth=(0,\n     9)) -> iterator\n",
-    ],
-)
-def test_call_form_at_the_top_is_the_signature_and_not_the_question(form: str) -> None:
-    text = f"{form}Visit every folder below one.\n\n{DETAILS}"
-    pair = question_and_passage(Entry("os.walk", "", text))
-    assert pair is not None
-    assert pair[0] == "Visit every folder below one"
-    assert pair[1].startswith("os: (top, *, depth=(0, 9)) -> iterator\n\nThe path")
+    ):
+        text = f"{form}Visit every folder below one.\n\n{DETAILS}"
+        pair = question_and_passage(Entry("os.walk", "", text))
+        assert pair is not None
+        assert pair[0] == "Visit every folder below one"
+        assert pair[1].startswith("os: (top, *, depth=(0, 9)) -> iterator\n\nThe path")
 
 
-@pytest.mark.parametrize(
-    ("name", "summary", "details"),
-    [
-        ("os.walk", "Return every walk below a folder.", DETAILS),
-        ("os.Walk", "Return every walk below a folder.", DETAILS),
-        ("os.walk", "Return what os.walk_all returns below.", DETAILS),
-        ("mail.add_header", "Add a header to the message.", DETAILS + " See add_header."),
-        ("shapes.average", "Give the averages of all rows.", DETAILS + " >>> average([1])"),
-        ("os.walk", "Visit every folder below one.", DETAILS + " Visit every folder below one."),
-        ("os.walk", "Visit every folder.", DETAILS),
-        ("os.walk", "Visit every folder below one.", "Short."),
-        ("os.walk", "Visit the folders of Málaga now.", DETAILS),
-        ("os.walk", "Visit the following folders and files:", DETAILS),
-        ("os.walk", "Visit folders where \\text{depth} = 3 holds.", DETAILS),
-        ("os.walk", "Alias for the function that visits folders.", DETAILS),
-        ("os.walk", "In-place version of visiting folders again.", DETAILS),
-        ("os.walk", "Visit every folder (deprecated since 3.2).", DETAILS),
-        ("os.walk", "Visit every folder below one.", ".. deprecated:: 3.2\n\n" + DETAILS),
-        ("os.DeprecatedWalk", "Visit every folder below one.", DETAILS),
-        ("os.walk", "Warning: this visits every folder below one.", DETAILS),
-        ("os.walk", "Return a boolean value.", DETAILS),
-        ("os.walk", "Visit " + "and visit " * 20 + "every folder.", DETAILS),
-    ],
+UNFAIR = (
+    ("os.walk", "Return every walk below a folder.", DETAILS),
+    ("os.Walk", "Return every walk below a folder.", DETAILS),
+    ("os.walk", "Return what os.walk_all returns below.", DETAILS),
+    ("mail.add_header", "Add a header to the message.", DETAILS + " See add_header."),
+    ("shapes.average", "Give the averages of all rows.", DETAILS + " >>> average([1])"),
+    ("os.walk", "Visit every folder below one.", DETAILS + " Visit every folder below one."),
+    ("os.walk", "Visit every folder.", DETAILS),
+    ("os.walk", "Visit every folder below one.", "Short."),
+    ("os.walk", "Visit the folders of Málaga now.", DETAILS),
+    ("os.walk", "Visit the following folders and files:", DETAILS),
+    ("os.walk", "Visit folders where \\text{depth} = 3 holds.", DETAILS),
+    ("os.walk", "Alias for the function that visits folders.", DETAILS),
+    ("os.walk", "In-place version of visiting folders again.", DETAILS),
+    ("os.walk", "Visit every folder (deprecated since 3.2).", DETAILS),
+    ("os.walk", "Visit every folder below one.", ".. deprecated:: 3.2\n\n" + DETAILS),
+    ("os.DeprecatedWalk", "Visit every folder below one.", DETAILS),
+    ("os.walk", "Warning: this visits every folder below one.", DETAILS),
+    ("os.walk", "Return a boolean value.", DETAILS),
+    ("os.walk", "Visit " + "and visit " * 20 + "every folder.", DETAILS),
 )
-def test_unfair_entries_are_refused(name: str, summary: str, details: str) -> None:
+
+
+def test_unfair_entries_are_refused(subtests: pytest.Subtests) -> None:
     fair = Entry("os.scan", "", f"Visit every folder below one.\n\n{DETAILS}")
     assert question_and_passage(fair) is not None
-    assert question_and_passage(Entry(name, "", f"{summary}\n\n{details}")) is None
+    for name, summary, details in UNFAIR:
+        with subtests.test(name, summary=summary):
+            assert question_and_passage(Entry(name, "", f"{summary}\n\n{details}")) is None
 
 
 def test_ordinary_phrase_stays_when_the_passage_does_not_say_it() -> None:
@@ -231,35 +229,35 @@ def test_impossible_requests_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
 PROGRAM = """
 import sys
 {first}
-from llama_index_adapters.demo.documentation import documentation_dataset
-documentation_dataset().save_json(sys.argv[1])
+from llama_index_adapters.demo import documentation
+{limit}
+documentation.documentation_dataset().save_json(sys.argv[1])
+"""
+# Two packages of source and two namespaces instead of all that is installed.
+LIMIT = """
+import email, json
+from pathlib import Path
+roots = [(module.__name__, Path(module.__file__).parent) for module in (email, json)]
+documentation._source_roots = lambda: iter(roots)
+documentation.NAMESPACES = ("itertools", "numpy.linalg", "numpy.fft")
 """
 
 
-@pytest.fixture(scope="module")
-def two_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Build the real set in two processes that hash and import differently."""
-    folder = tmp_path_factory.mktemp("documentation")
+def two_runs(folder: Path, limit: str = "") -> list[bytes]:
+    """Build a set in two processes that hash and import differently."""
     runs = []
-    for hash_seed, first in (("1", ""), ("2", "import torch, decimal, xml.dom.minidom")):
+    for hash_seed, first in (("1", ""), ("2", "import decimal, xml.dom.minidom")):
         path = folder / f"{hash_seed}.json"
-        command = [sys.executable, "-W", "error", "-c", PROGRAM.format(first=first), str(path)]
+        program = PROGRAM.format(first=first, limit=limit)
+        command = [sys.executable, "-W", "error", "-c", program, str(path)]
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         runs.append((path, subprocess.Popen(command, env=environment, cwd=folder)))
     for _, process in runs:
         assert process.wait() == 0
-    return [path for path, _ in runs]
+    return [path.read_bytes() for path, _ in runs]
 
 
-def test_two_processes_build_the_same_bytes(two_runs: list[Path]) -> None:
-    assert two_runs[0].read_bytes() == two_runs[1].read_bytes()
-
-
-def test_real_set_is_fair(two_runs: list[Path]) -> None:
-    dataset = EmbeddingQAFinetuneDataset.from_json(two_runs[0])
-    assert 2000 < len(dataset.corpus) <= 3000
-    libraries = {name.partition(".")[0] for name in dataset.corpus}
-    assert {"numpy", "torch", "os", "email"} <= libraries
+def check_fair(dataset: EmbeddingQAFinetuneDataset) -> None:
     assert dataset.relevant_docs == {f"find {name}": [name] for name in dataset.corpus}
     questions = [words(dataset.queries[f"find {name}"]) for name in dataset.corpus]
     assert len(set(questions)) == len(set(dataset.corpus.values())) == len(questions)
@@ -271,3 +269,24 @@ def test_real_set_is_fair(two_runs: list[Path]) -> None:
         assert short_name not in question.split()
         assert short_name not in re.findall(r"\w+", dataset.queries[f"find {name}"].lower())
         assert not re.search(r"^\S+: \(.* at 0x", passage)
+
+
+def test_two_processes_build_the_same_bytes_and_a_fair_set(tmp_path: Path) -> None:
+    one, other = two_runs(tmp_path, LIMIT)
+    assert one == other
+    dataset = EmbeddingQAFinetuneDataset.from_json(tmp_path / "1.json")
+    assert len(dataset.corpus) > 20
+    libraries = {name.partition(".")[0] for name in dataset.corpus}
+    assert libraries == {"email", "itertools", "json", "numpy"}
+    check_fair(dataset)
+
+
+@pytest.mark.slow
+def test_so_does_the_real_one(tmp_path: Path) -> None:
+    one, other = two_runs(tmp_path)
+    assert one == other
+    dataset = EmbeddingQAFinetuneDataset.from_json(tmp_path / "1.json")
+    assert 2000 < len(dataset.corpus) <= 3000
+    libraries = {name.partition(".")[0] for name in dataset.corpus}
+    assert {"numpy", "torch", "os", "email"} <= libraries
+    check_fair(dataset)

@@ -24,14 +24,11 @@ from llama_index_adapters.errors import (
     InvalidOptionError,
     UnwritableFileError,
 )
-from llama_index_adapters.vectors import request
+from llama_index_adapters.services import retries
 from llama_index_adapters.vectors.ask import DEFAULT_WORKERS, workers_of
-from llama_index_adapters.vectors.embed import (
-    PROBE_TEXTS,
-    embed_dataset,
-    embed_texts,
-)
-from llama_index_adapters.vectors.identity import model_identity
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.fill import PROBE_TEXTS
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.fakes import AsyncEmbedding, CountingEmbedding
 
@@ -41,7 +38,7 @@ PREFIX = "Represent the question: "
 
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request, "RETRY_WAIT", tenacity.wait_none())
+    monkeypatch.setattr(retries, "RETRY_WAIT", tenacity.wait_none())
 
 
 @pytest.fixture
@@ -51,7 +48,7 @@ def store(tmp_path: Path) -> Iterator[EmbeddingStore]:
 
 
 def embed(model: BaseEmbedding, texts: list[str], role: Any, store: EmbeddingStore) -> Any:
-    return embed_texts(model, texts, role, store, show_progress=False)
+    return Embedder(model, store, show_progress=False).texts(texts, role).vectors
 
 
 def expected(model: CountingEmbedding, texts: list[str], prefix: str = "") -> Any:
@@ -88,7 +85,7 @@ def test_a_symmetric_models_queries_go_through_the_batch_call(store: EmbeddingSt
     embed(model, TEXTS, "query", store)
     assert kinds(model) == {"query": PROBE_TEXTS, "batch": len(TEXTS)}
     assert max(len(texts) for _, texts in model.calls) == 4
-    assert store.symmetric(model_identity(model)) is True
+    assert store.symmetric(IdentifiedModel(model).identity) is True
     embed(model, TEXTS, "passage", store)
     assert len(model.texts) == len(TEXTS) + PROBE_TEXTS
 
@@ -98,7 +95,7 @@ def test_an_asymmetric_models_queries_are_never_batched(store: EmbeddingStore) -
     queries = embed(model, TEXTS, "query", store)
     np.testing.assert_array_equal(queries, expected(model, TEXTS, PREFIX))
     assert kinds(model) == {"query": len(TEXTS), "batch": PROBE_TEXTS}
-    assert store.symmetric(model_identity(model)) is False
+    assert store.symmetric(IdentifiedModel(model).identity) is False
     # The probe's passage vectors were kept, the queries' are not taken for passages.
     passages = embed(model, TEXTS, "passage", store)
     np.testing.assert_array_equal(passages, expected(model, TEXTS))
@@ -120,7 +117,7 @@ def test_a_few_queries_are_not_worth_a_probe(store: EmbeddingStore) -> None:
     model = CountingEmbedding()
     embed(model, TEXTS[:PROBE_TEXTS], "query", store)
     assert kinds(model) == {"query": PROBE_TEXTS}
-    assert store.symmetric(model_identity(model)) is None
+    assert store.symmetric(IdentifiedModel(model).identity) is None
 
 
 @pytest.mark.parametrize(("cosine", "symmetric"), [(0.99995, True), (0.9998, False)])
@@ -142,7 +139,7 @@ def test_vectors_count_as_equal_from_cosine_0_9999(
 
     model = Jittery()
     embed(model, TEXTS, "query", store)
-    assert store.symmetric(model_identity(model)) is symmetric
+    assert store.symmetric(IdentifiedModel(model).identity) is symmetric
 
 
 def test_one_text_that_differs_makes_a_model_asymmetric(store: EmbeddingStore) -> None:
@@ -154,7 +151,7 @@ def test_one_text_that_differs_makes_a_model_asymmetric(store: EmbeddingStore) -
 
     model = Truncating()
     queries = embed(model, TEXTS, "query", store)
-    assert store.symmetric(model_identity(model)) is False
+    assert store.symmetric(IdentifiedModel(model).identity) is False
     np.testing.assert_array_equal(queries, expected(model, [text[:30] for text in TEXTS]))
 
 
@@ -224,7 +221,7 @@ def test_a_service_is_asked_concurrently(store: EmbeddingStore) -> None:
 
 
 def test_an_asymmetric_services_queries_go_one_by_one_concurrently(store: EmbeddingStore) -> None:
-    store.set_symmetric(model_identity(AsyncEmbedding(query_instruction=PREFIX)), False)
+    store.set_symmetric(IdentifiedModel(AsyncEmbedding(query_instruction=PREFIX)).identity, False)
     model = AsyncEmbedding(query_instruction=PREFIX, num_workers=5, together=5)
     queries = embed(model, TEXTS, "query", store)
     assert kinds(model) == {"query": len(TEXTS)}
@@ -298,7 +295,7 @@ def test_a_failure_of_one_request_keeps_those_under_way(store: EmbeddingStore) -
     model = AsyncEmbedding(embed_batch_size=5, num_workers=5, together=5, answer=fail_on_first_text)
     with pytest.raises(EmbeddingError, match="20 of 25"):
         embed(model, TEXTS, "passage", store)
-    assert store.missing(model_identity(model), "passage", TEXTS) == TEXTS[:5]
+    assert store.missing(IdentifiedModel(model).identity, "passage", TEXTS) == TEXTS[:5]
 
 
 def test_after_a_failure_no_further_request_is_made(store: EmbeddingStore) -> None:
@@ -362,7 +359,7 @@ def test_a_wrong_answer_is_not_stored(
     model = kind(embed_batch_size=4, num_workers=1, answer=answer)
     with pytest.raises(EmbeddingError, match=f"(?s){message}.*4 of 8 passage texts are stored"):
         embed(model, TEXTS[:8], "passage", store)
-    model_id = model_identity(model)
+    model_id = IdentifiedModel(model).identity
     vectors, found = store.get(model_id, "passage", TEXTS[:8])
     assert found.sum() == 4
     np.testing.assert_array_equal(vectors[found], expected(model, TEXTS[:8])[found])
@@ -416,12 +413,12 @@ def test_the_progress_bar_counts_texts_and_can_be_turned_off(
 ) -> None:
     embed(CountingEmbedding(), TEXTS[:10], "passage", store)
     assert capsys.readouterr() == ("", "")
-    embed_texts(CountingEmbedding(), TEXTS, "passage", store)
+    Embedder(CountingEmbedding(), store).texts(TEXTS, "passage")
     out, err = capsys.readouterr()
     assert out == ""
     assert "Embedding passages" in err
     assert "15/15" in err
-    embed_texts(CountingEmbedding(), TEXTS, "passage", store)
+    Embedder(CountingEmbedding(), store).texts(TEXTS, "passage")
     assert capsys.readouterr() == ("", "")
 
 
@@ -434,8 +431,8 @@ class TestDataset:
 
     def test_it_becomes_arrays(self, store: EmbeddingStore) -> None:
         model = CountingEmbedding(query_instruction=PREFIX)
-        embedded = embed_dataset(
-            self.questions, model, store, similarity="dot_product", show_progress=False
+        embedded = Embedder(model, store, show_progress=False).dataset(
+            self.questions, similarity="dot_product"
         )
         data = embedded.data
         assert data.query_ids == ("q0", "q1", "q2", "q3", "q4")
@@ -448,37 +445,37 @@ class TestDataset:
         np.testing.assert_array_equal(
             data.passages, expected(model, list(self.questions["corpus"].values()))
         )
-        assert embedded.texts_embedded == len(model.texts) == 6 + 5 + PROBE_TEXTS
-        assert embedded.seconds > 0
+        assert embedded.cost.texts == len(model.texts) == 6 + 5 + PROBE_TEXTS
+        assert embedded.cost.seconds > 0
         store.count()  # a store that was handed in stays open
 
     def test_a_second_run_embeds_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "store.sqlite3"
-        first = embed_dataset(self.questions, CountingEmbedding(), path, show_progress=False)
+        first = Embedder(CountingEmbedding(), path, show_progress=False).dataset(self.questions)
         model = CountingEmbedding()
-        second = embed_dataset(self.questions, model, str(path), show_progress=False)
-        assert (second.texts_embedded, model.calls) == (0, [])
+        second = Embedder(model, str(path), show_progress=False).dataset(self.questions)
+        assert (second.cost.texts, model.calls) == (0, [])
         assert second.data.fingerprint() == first.data.fingerprint()
 
     def test_the_default_store_is_the_users(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(store_module, "cache_directory", lambda: tmp_path / "cache")
-        embed_dataset(self.questions, CountingEmbedding(), show_progress=False)
+        Embedder(CountingEmbedding(), show_progress=False).dataset(self.questions)
         with EmbeddingStore() as store:
             assert store.count() == 11
 
     def test_any_object_with_the_mappings_is_accepted(self, store: EmbeddingStore) -> None:
         plain = type("Questions", (), self.questions)()
-        embedded = embed_dataset(plain, CountingEmbedding(), store, show_progress=False)
+        embedded = Embedder(CountingEmbedding(), store, show_progress=False).dataset(plain)
         assert embedded.data.passages.shape == (6, 8)
 
     def test_wrong_arguments_cost_nothing(self, store: EmbeddingStore) -> None:
         model = CountingEmbedding()
         with pytest.raises(InvalidOptionError, match="similarity is 'l2'; use one of cosine"):
-            embed_dataset(self.questions, model, store, similarity="l2")  # type: ignore[arg-type]
+            Embedder(model, store).dataset(self.questions, similarity="l2")  # type: ignore[arg-type]
         with pytest.raises(InvalidOptionError, match="embed_model is NoneType"):
-            embed_dataset(self.questions, None, store)  # type: ignore[arg-type]
+            Embedder(None, store).dataset(self.questions)  # type: ignore[arg-type]
         with pytest.raises(InvalidDatasetError):
-            embed_dataset({**self.questions, "corpus": {}}, model, store)
+            Embedder(model, store).dataset({**self.questions, "corpus": {}})
         assert model.calls == []

@@ -29,7 +29,8 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 
 import llama_index_adapters
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapterEmbeddingModel
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.config import QueryModel
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter, LinearLayer
@@ -45,7 +46,7 @@ from llama_index_adapters.errors import (
     UnknownOptionError,
 )
 from llama_index_adapters.serving.saved import load_saved
-from llama_index_adapters.vectors.identity import model_identity
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from tests.fakes import AsyncEmbedding, CountingEmbedding
 
 DIM = 8
@@ -84,9 +85,15 @@ def randomised(adapter: BaseAdapter, seed: int = 0) -> BaseAdapter:
     return adapter
 
 
-def save(path: Path, adapter: BaseAdapter | None = None, **metadata: Any) -> Path:
+def save(
+    path: Path,
+    adapter: BaseAdapter | None = None,
+    base_model: str | None = None,
+    base_model_identity: str | None = None,
+) -> Path:
     adapter = adapter or randomised(LinearAdapter(DIM))
-    save_adapter(path, adapter, metadata=AdapterMetadata(**metadata))
+    model = QueryModel(name=base_model, identity=base_model_identity)
+    save_adapter(path, adapter, metadata=AdapterMetadata(query_models=(model,)))
     return path
 
 
@@ -189,7 +196,9 @@ class TestQueries:
 
     @pytest.mark.parametrize("unit_input", [True, False])
     def test_many_vectors_at_once(self, base, path, unit_input):
-        save_adapter(path, randomised(LinearAdapter(DIM, bias=True)), unit_input=unit_input)
+        adapter = randomised(LinearAdapter(DIM, bias=True))
+        adapter.unit_input = unit_input
+        save_adapter(path, adapter)
         model = AdapterEmbeddingModel(base, path)
         queries = ["a", "b", "c"]
         found = model.transform_queries([base.vector(query) for query in queries])
@@ -434,13 +443,13 @@ class TestFingerprint:
             AdapterEmbeddingModel(base, custom, FlipTwice),
         ]
         assert len({model.fingerprint for model in models}) == len(models)
-        assert len({model_identity(model) for model in models}) == len(models)
+        assert len({IdentifiedModel(model).identity for model in models}) == len(models)
 
     def test_is_the_same_for_the_same(self, model, path, tmp_path):
         moved = path.rename(tmp_path / "moved")
         again = AdapterEmbeddingModel(CountingEmbedding(embed_batch_size=7), moved)
         assert again.fingerprint == model.fingerprint
-        assert model_identity(again) == model_identity(model)
+        assert IdentifiedModel(again).identity == IdentifiedModel(model).identity
 
     def test_cannot_be_changed_by_hand(self, model):
         for name in ("fingerprint", "transform_query", "adapter_path", "base_embed_model"):
@@ -579,7 +588,7 @@ class TestBaseModel:
         path = save(
             tmp_path / "a",
             base_model="counting",
-            base_model_identity=model_identity(trained_on),
+            base_model_identity=IdentifiedModel(trained_on).identity,
         )
         with caplog.at_level(logging.WARNING):
             AdapterEmbeddingModel(CountingEmbedding(embed_batch_size=3), path)

@@ -36,10 +36,9 @@ from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, t
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.vectors import store as store_module
-from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.embed import Embedder
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
-from tests.test_fit import noise, perfect
-from tests.test_loop import rotated
+from tests.vector_sets import noise, perfect, rotated
 
 pytestmark = pytest.mark.usefixtures("one_thread", "in_its_own_directory")
 
@@ -420,7 +419,7 @@ class TestArrays:
 
     def test_the_same_vectors_give_the_same_adapter_as_their_texts(self):
         data = [
-            embed_dataset(part, base_model(), show_progress=False).data for part in (TRAIN, VAL)
+            Embedder(base_model(), show_progress=False).dataset(part).data for part in (TRAIN, VAL)
         ]
         engine_of(model_output_path="texts").finetune()
         engine_of(data[0], val_dataset=data[1], model_output_path="arrays").finetune()
@@ -720,7 +719,7 @@ class TestOptions:
 
 class TestData:
     def test_texts_need_an_embedding_model(self):
-        data = embed_dataset(TRAIN, base_model(), show_progress=False).data
+        data = Embedder(base_model(), show_progress=False).dataset(TRAIN).data
         for given, name in (((TRAIN, None), "dataset"), ((data, VAL), "val_dataset")):
             with pytest.raises(InvalidOptionError, match=rf"^{name} holds texts, and embed_model"):
                 EmbeddingAdapterFinetuneEngine(given[0], None, val_dataset=given[1])

@@ -10,7 +10,7 @@ from llama_index_adapters.adapters.learned.linear import IdentityAdapter, Linear
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError, ModelMismatchError
 from llama_index_adapters.evaluation.comparison import compare_queries
 from llama_index_adapters.evaluation.result_file import STAGES, result_record
-from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.embed import Embedder
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
 
 QUESTIONS = synonym_questions(5)
@@ -35,7 +35,7 @@ def test_base_and_adapted_are_those_of_the_same_vectors(tmp_path):
 
     result = evaluate(model, QUESTIONS, store=store, similarity="dot_product", show_progress=False)
 
-    data = embed_dataset(QUESTIONS, WordsEmbedding(), store, similarity="dot_product").data
+    data = Embedder(WordsEmbedding(), store).dataset(QUESTIONS, similarity="dot_product").data
     one_by_one = np.array([model.get_query_embedding(q) for q in QUESTIONS.queries.values()])
     expected = compare_queries(data, one_by_one)
     assert result.comparison.base == expected.base

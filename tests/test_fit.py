@@ -17,29 +17,11 @@ from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.fit import carve_validation, fit
 from llama_index_adapters.training.loop import adapted_queries, judge
 from llama_index_adapters.training.options import TrainingOptions
-from tests.test_loop import DIM, rotated, weights
+from tests.vector_sets import DIM, noise, perfect, rotated, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 OPTIONS = TrainingOptions(epochs=12, batch_size=32, learning_rate=2e-2, patience=4)
-
-
-def noise(seed, n_queries=60, n_passages=80):
-    """Queries that are passages, with relevance that says nothing about them."""
-    rng = np.random.default_rng(seed)
-    passages = rng.normal(size=(n_passages, DIM))
-    relevant = rng.integers(0, n_passages, n_queries)
-    return VectorDataset(
-        rng.normal(size=(n_queries, DIM)), passages, Relevance.from_rows(relevant[:, None].tolist())
-    )
-
-
-def perfect(seed=0, n_queries=40):
-    """Validation on which the base model makes no mistake."""
-    passages = np.random.default_rng(seed).normal(size=(n_queries, DIM))
-    return VectorDataset(
-        passages * 3, passages, Relevance.from_rows([[row] for row in range(n_queries)])
-    )
 
 
 class TestGain:

@@ -22,13 +22,14 @@ from llama_index_adapters.errors import (
     InvalidFileError,
     InvalidOptionError,
 )
-from llama_index_adapters.questions.generation import generate, run
+from llama_index_adapters.questions.generation import run
 from llama_index_adapters.questions.generation.generate import (
     agenerate_qa_embedding_pairs,
     generate_qa_embedding_pairs,
 )
 from llama_index_adapters.questions.generation.journal import text_digest
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.services import retries
 from tests.fakes import CountingEmbedding, ScriptedLLM
 
 PROMPT = "{context_str}"  # a scripted model is asked exactly the passage
@@ -61,7 +62,7 @@ def failing(*names, error=NO_LUCK):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_none())
+    monkeypatch.setattr(retries, "RETRY_WAIT", tenacity.wait_none())
     monkeypatch.setattr(run, "cache_directory", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
@@ -321,7 +322,7 @@ def test_what_is_under_way_when_another_request_fails_is_kept(tmp_path):
 
 
 def test_waiting_for_the_next_attempt_ends_when_the_run_ends(monkeypatch):
-    monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_fixed(3600))
+    monkeypatch.setattr(retries, "RETRY_WAIT", tenacity.wait_fixed(3600))
     beta_failed = threading.Event()
 
     def answer(prompt):
@@ -338,7 +339,7 @@ def test_waiting_for_the_next_attempt_ends_when_the_run_ends(monkeypatch):
 
 
 async def test_async_waiting_for_the_next_attempt_ends_when_the_run_ends(monkeypatch):
-    monkeypatch.setattr(generate, "_RETRY_WAIT", tenacity.wait_fixed(3600))
+    monkeypatch.setattr(retries, "RETRY_WAIT", tenacity.wait_fixed(3600))
     llm = ScriptedLLM(
         lambda prompt: (_ for _ in ()).throw(
             RuntimeError("later") if prompt == "alpha" else HTTPError(401)

@@ -17,7 +17,7 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.embeddings.openai import OpenAIEmbedding
 
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.vectors.identity import model_identity, model_label
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from tests.fakes import CountingEmbedding
 
 
@@ -54,6 +54,14 @@ class Adapted(CountingEmbedding):
     fingerprint: str = "one"
 
 
+def identity_of(model: BaseEmbedding) -> str:
+    return IdentifiedModel(model).identity
+
+
+def label_of(model: BaseEmbedding) -> str:
+    return IdentifiedModel(model).label
+
+
 def openai(**options: Any) -> OpenAIEmbedding:
     return OpenAIEmbedding(**{"api_key": "a", "model": "text-embedding-3-small", **options})
 
@@ -78,7 +86,7 @@ def openai(**options: Any) -> OpenAIEmbedding:
     ],
 )
 def test_what_changes_no_vector_changes_no_identity(options: dict[str, Any]) -> None:
-    assert model_identity(Service(**options)) == model_identity(Service())
+    assert identity_of(Service(**options)) == identity_of(Service())
 
 
 @pytest.mark.parametrize(
@@ -99,24 +107,24 @@ def test_what_changes_no_vector_changes_no_identity(options: dict[str, Any]) -> 
     ],
 )
 def test_what_changes_a_vector_changes_the_identity(options: dict[str, Any]) -> None:
-    assert model_identity(Service(**options)) != model_identity(Service())
+    assert identity_of(Service(**options)) != identity_of(Service())
 
 
 def test_another_class_is_another_model() -> None:
-    assert model_identity(CountingEmbedding()) != model_identity(Service())
+    assert identity_of(CountingEmbedding()) != identity_of(Service())
 
 
 def test_the_order_of_options_does_not_matter() -> None:
     one = Service(options={"a": 1, "b": {"c": 2, "d": 3}})
     two = Service(options={"b": {"d": 3, "c": 2}, "a": 1})
-    assert model_identity(one) == model_identity(two)
+    assert identity_of(one) == identity_of(two)
 
 
 def test_objects_count_by_their_kind_not_their_address() -> None:
-    assert model_identity(Service(anything=object())) == model_identity(Service(anything=object()))
-    assert model_identity(Service(anything=object())) != model_identity(Service())
+    assert identity_of(Service(anything=object())) == identity_of(Service(anything=object()))
+    assert identity_of(Service(anything=object())) != identity_of(Service())
     one, two = np.arange(4), np.arange(4)
-    assert model_identity(Service(anything=one)) == model_identity(Service(anything=two))
+    assert identity_of(Service(anything=one)) == identity_of(Service(anything=two))
 
 
 def test_openai() -> None:
@@ -127,32 +135,32 @@ def test_openai() -> None:
         {"default_headers": {"X-Team": "b"}, "embed_batch_size": 1, "num_workers": 9},
         {"additional_kwargs": {"user": "b", "extra_headers": {"a": "b"}, "timeout": 3}},
     ):
-        assert model_identity(openai(**options)) == model_identity(same), options
+        assert identity_of(openai(**options)) == identity_of(same), options
     for options in (
         {"dimensions": 256},
         {"model": "text-embedding-3-large"},
         {"additional_kwargs": {"encoding": "other"}},
     ):
-        assert model_identity(openai(**options)) != model_identity(same), options
+        assert identity_of(openai(**options)) != identity_of(same), options
 
 
 def test_openais_engines_count_where_the_name_is_the_same() -> None:
     search = openai(model="davinci", mode="text_search")
     similarity = openai(model="davinci", mode="similarity")
     assert search.model_name == similarity.model_name
-    assert model_identity(search) != model_identity(similarity)
+    assert identity_of(search) != identity_of(similarity)
 
 
 def test_openai_by_either_name() -> None:
-    assert model_identity(openai(model_name="text-embedding-3-small")) == model_identity(openai())
-    assert model_label(openai()) == "text-embedding-3-small"
+    assert identity_of(openai(model_name="text-embedding-3-small")) == identity_of(openai())
+    assert label_of(openai()) == "text-embedding-3-small"
 
 
 def test_it_is_the_same_in_every_process() -> None:
     program = (
         "from tests.test_identity import *\n"
         "m = Service(anything={'x', 'y', 'z'}, options={'b': object(), 'a': len, 'c': Service})\n"
-        "print(model_identity(m), model_identity(openai()))"
+        "print(identity_of(m), identity_of(openai()))"
     )
     printed = {
         subprocess.run(
@@ -178,33 +186,33 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_known_by_its_content(folder: Path, tmp_path: Path) -> None:
-    before = model_identity(HuggingFaceEmbedding(model_name=str(folder)))
+    before = identity_of(HuggingFaceEmbedding(model_name=str(folder)))
     elsewhere = tmp_path / "elsewhere"
     folder.rename(elsewhere)
     (elsewhere / "README.md").write_text("a description")
     (elsewhere / ".gitattributes").write_text("")
-    assert model_identity(HuggingFaceEmbedding(model_name=str(elsewhere))) == before
+    assert identity_of(HuggingFaceEmbedding(model_name=str(elsewhere))) == before
     (elsewhere / "model.safetensors").write_bytes(b"WEIGHTS")
-    changed = model_identity(HuggingFaceEmbedding(model_name=str(elsewhere)))
+    changed = identity_of(HuggingFaceEmbedding(model_name=str(elsewhere)))
     assert changed != before
     (elsewhere / "1_Pooling" / "config.json").write_text('{"pooling": "cls"}')
-    assert model_identity(HuggingFaceEmbedding(model_name=str(elsewhere))) != changed
+    assert identity_of(HuggingFaceEmbedding(model_name=str(elsewhere))) != changed
 
 
 def test_a_folder_may_be_named_relatively(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
-    absolute = model_identity(HuggingFaceEmbedding(model_name=str(folder)))
-    assert model_identity(HuggingFaceEmbedding(model_name="minilm")) == absolute
-    assert model_identity(HuggingFaceEmbedding(model_name="./minilm")) == absolute
+    absolute = identity_of(HuggingFaceEmbedding(model_name=str(folder)))
+    assert identity_of(HuggingFaceEmbedding(model_name="minilm")) == absolute
+    assert identity_of(HuggingFaceEmbedding(model_name="./minilm")) == absolute
 
 
 def test_a_folder_called_like_a_service_model_is_not_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = model_identity(openai())
+    before = identity_of(openai())
     (tmp_path / "text-embedding-3-small").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert model_identity(openai()) == before
+    assert identity_of(openai()) == before
 
 
 def test_the_settings_a_loaded_model_carries_count() -> None:
@@ -215,7 +223,7 @@ def test_the_settings_a_loaded_model_carries_count() -> None:
     def identity(**settings: Any) -> str:
         model = HuggingFaceEmbedding()
         model._model = Loaded(**settings)
-        return model_identity(model)
+        return identity_of(model)
 
     assert identity() == identity(truncate_dim=None, dtype="torch.float32", device="cuda")
     assert identity(prompts={"query": "query: ", "text": ""}) != identity()
@@ -225,26 +233,26 @@ def test_the_settings_a_loaded_model_carries_count() -> None:
 
 def test_a_wrapped_model_and_the_fingerprint_count() -> None:
     def identity(base: BaseEmbedding, **options: Any) -> str:
-        return model_identity(Adapted(base_embed_model=base, **options))
+        return identity_of(Adapted(base_embed_model=base, **options))
 
     base = Service()
     assert identity(base) == identity(Service(base_url="https://two"))
     assert identity(base) == identity(base, adapter_path="elsewhere")
     assert identity(base) != identity(base, fingerprint="two")
     assert identity(base) != identity(Service(pooling="cls"))
-    assert identity(base) != model_identity(base)
+    assert identity(base) != identity_of(base)
 
 
 def test_labels(folder: Path) -> None:
-    assert model_label(Service(model_name="BAAI/bge-small-en")) == "BAAI/bge-small-en"
-    assert model_label(HuggingFaceEmbedding(model_name=str(folder))) == "minilm"
-    assert model_label(Service(model_name="/models/on/the/server")) == "server"
-    assert model_label(Service(model_name="unknown")) == "Service"
+    assert label_of(Service(model_name="BAAI/bge-small-en")) == "BAAI/bge-small-en"
+    assert label_of(HuggingFaceEmbedding(model_name=str(folder))) == "minilm"
+    assert label_of(Service(model_name="/models/on/the/server")) == "server"
+    assert label_of(Service(model_name="unknown")) == "Service"
 
 
 @pytest.mark.parametrize("wrong", ["local", None, CountingEmbedding])
 def test_what_is_no_model_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidOptionError, match="expected a LlamaIndex embedding model"):
-        model_identity(wrong)
+        identity_of(wrong)
     with pytest.raises(InvalidOptionError, match=f"embed_model is {type(wrong).__name__}"):
-        model_label(wrong)
+        label_of(wrong)

@@ -19,8 +19,8 @@ import pytest
 from llama_index_adapters import local_embedding
 from llama_index_adapters.errors import InvalidFileError, MissingExtraError, UnknownOptionError
 from llama_index_adapters.vectors.ask import workers_of
-from llama_index_adapters.vectors.embed import embed_texts
-from llama_index_adapters.vectors.identity import model_identity, model_label
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -68,11 +68,11 @@ def test_it_gives_the_published_models_vectors(model: Any) -> None:
 def test_it_is_known_by_its_public_name(
     model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert model.model_name == model_label(model) == NAME
-    before = model_identity(model)
+    assert model.model_name == IdentifiedModel(model).label == NAME
+    before = IdentifiedModel(model).identity
     (tmp_path / NAME).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert (model_label(model), model_identity(model)) == (NAME, before)
+    assert (IdentifiedModel(model).label, IdentifiedModel(model).identity) == (NAME, before)
 
 
 @pytest.mark.local_model
@@ -80,8 +80,8 @@ def test_it_is_symmetric_and_not_asked_concurrently(model: Any, tmp_path: Path) 
     assert workers_of(model) is None
     texts = ["How do I list files?", "ls lists files", "A much longer text about files.", "Short"]
     with EmbeddingStore(tmp_path / "store.sqlite3") as store:
-        vectors = embed_texts(model, texts, "query", store, show_progress=False)
-        assert store.symmetric(model_identity(model)) is True
+        vectors = Embedder(model, store, show_progress=False).texts(texts, "query").vectors
+        assert store.symmetric(IdentifiedModel(model).identity) is True
     single = np.array([model.get_query_embedding(text) for text in texts])
     np.testing.assert_allclose(vectors, single, atol=1e-5)
 
@@ -99,7 +99,11 @@ def test_copies_are_the_same_model_without_its_weights(model: Any) -> None:
         type(changed).from_dict(changed.to_dict()),
     ):
         assert (other.embed_batch_size, other.num_workers) == (7, 2)
-        assert model_identity(other) == model_identity(changed) != model_identity(model)
+        assert (
+            IdentifiedModel(other).identity
+            == IdentifiedModel(changed).identity
+            != IdentifiedModel(model).identity
+        )
         assert other.get_query_embedding("text") == expected
 
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ortho_group
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
@@ -20,29 +19,11 @@ from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training import loop
 from llama_index_adapters.training.loop import adapted_queries, torch_device, train_adapter
 from llama_index_adapters.training.options import TrainingOptions
+from tests.vector_sets import DIM, rotated, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-DIM = 16
 QUICK = TrainingOptions(epochs=3, batch_size=32, learning_rate=1e-2)
-
-
-def rotated(n_queries=120, dim=DIM, passage_dim=None, similarity="cosine", seed=0, map_seed=7):
-    """Queries that are their passages, seen through a map the adapter has to undo.
-
-    ``map_seed`` chooses the map, ``seed`` the vectors.
-    """
-    rng = np.random.default_rng(seed)
-    passage_dim = passage_dim or dim
-    passages = rng.normal(size=(n_queries, passage_dim))
-    hidden = ortho_group.rvs(max(dim, passage_dim), random_state=map_seed)[:passage_dim, :dim]
-    queries = passages @ hidden + 0.05 * rng.normal(size=(n_queries, dim))
-    return VectorDataset(
-        queries * rng.uniform(0.5, 3, (n_queries, 1)),
-        passages,
-        Relevance.from_rows([[row] for row in range(n_queries)]),
-        similarity=similarity,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +34,6 @@ def train():
 @pytest.fixture(scope="module")
 def validation():
     return rotated(60, seed=1)
-
-
-def weights(adapter: torch.nn.Module) -> bytes:
-    return b"".join(array.tobytes() for array in adapter.arrays().values())
 
 
 def ndcg(queries, data: VectorDataset) -> float:

@@ -19,12 +19,13 @@ from torch import nn
 from llama_index_adapters import EmbeddingAdapterFinetuneEngine
 from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.errors import EmbeddingError, InvalidOptionError, InvalidVectorsError
-from llama_index_adapters.vectors.embed import PROBE_TEXTS, embed_dataset, embed_texts
-from llama_index_adapters.vectors.identity import model_identity
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.fill import PROBE_TEXTS
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.fakes import CountingEmbedding, synonym_questions
 from tests.ray_cluster import LoggedEmbedding, add_node, asked, cluster
-from tests.test_loop import DIM, rotated
+from tests.vector_sets import DIM, rotated
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("one_thread")]
 
@@ -80,16 +81,16 @@ class TestEmbedding:
         questions = synonym_questions(9)
         here = logged(tmp_path, "here", query_instruction="query: ")
         there = logged(tmp_path, "there", query_instruction="query: ")
-        alone = embed_dataset(questions, here, tmp_path / "here.db", show_progress=False)
+        alone = Embedder(here, tmp_path / "here.db", show_progress=False).dataset(questions)
         store = tmp_path / "there.db"
         count = library.embed_with_ray(questions, there, store, show_progress=False)
-        assert count == alone.texts_embedded > 2 * 81
+        assert count == alone.cost.texts > 2 * 81
         assert asked(tmp_path / "there") == asked(tmp_path / "here")
         # The driver asks for three texts, to find out about the roles; the actors for the rest.
         own = tmp_path / "there" / str(os.getpid())
         assert len(own.read_text().splitlines()) == 2 * PROBE_TEXTS
-        embedded = embed_dataset(questions, there, store, show_progress=False)
-        assert embedded.texts_embedded == 0
+        embedded = Embedder(there, store, show_progress=False).dataset(questions)
+        assert embedded.cost.texts == 0
         np.testing.assert_array_equal(embedded.data.queries, alone.data.queries)
         np.testing.assert_array_equal(embedded.data.passages, alone.data.passages)
         assert library.embed_with_ray(questions, there, store, show_progress=False) == 0
@@ -105,7 +106,7 @@ class TestEmbedding:
         assert f" {before.total()} of 80 passage texts are stored" in str(caught.value)
         assert before.total() < 80
         with EmbeddingStore(path) as store:
-            embed_texts(mended, texts, "passage", store, show_progress=False)
+            Embedder(mended, store, show_progress=False).texts(texts, "passage")
         assert set((before + asked(tmp_path / "mended")).values()) == {1}
 
     def test_a_node_that_dies(self, library, nodes, tmp_path):
@@ -114,7 +115,7 @@ class TestEmbedding:
         nodes.wait_for_nodes()
         texts = [f"text {n}" for n in range(240)]
         model = logged(tmp_path, "log", timeout_pause=0.03, timeout_together=3)
-        model_id, store = model_identity(model), EmbeddingStore(tmp_path / "store.db")
+        model_id, store = IdentifiedModel(model).identity, EmbeddingStore(tmp_path / "store.db")
         result = []
         embedding = threading.Thread(
             target=lambda: result.append(

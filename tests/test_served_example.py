@@ -16,13 +16,38 @@ from contextlib import contextmanager
 import pytest
 
 from tests.documents import ROOT
+from tests.fakes import WordsEmbedding
 from tests.house_names import unseen_questions
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.local_model,
     pytest.mark.skipif(sys.version_info >= (3, 13), reason="pgserver has wheels up to Python 3.12"),
 ]
+
+
+def test_both_models_answer_from_one_table(tmp_path, monkeypatch):
+    import pgserver
+    from fastapi.testclient import TestClient
+
+    from examples.served import search
+    from examples.served.app import create_app
+
+    monkeypatch.setattr(search, "local_embedding", WordsEmbedding)
+    try:
+        client = TestClient(create_app(search.open_retrievers(tmp_path)))
+        assert client.get("/health").json() == {"status": "ready"}
+
+        def get(path: str, **words: str):
+            return client.get(path, params=words).json()
+
+        first = answers(get)
+        assert correct(first, "adapted") > correct(first, "base")
+        assert client.get("/search", params={"query": "x", "model": "other"}).status_code == 422
+        client = TestClient(create_app(search.open_retrievers(tmp_path)))  # what is there is used
+        assert answers(get) == first
+        assert "(36 rows)" in table(pgserver, tmp_path)
+    finally:
+        pgserver.get_server(tmp_path / "postgres", cleanup_mode="stop").cleanup()
 
 
 def free_port() -> int:
@@ -65,6 +90,8 @@ def answers(get) -> dict[str, list]:
     }
 
 
+@pytest.mark.slow
+@pytest.mark.local_model
 def test_killed_and_started_again_it_answers_the_same(tmp_path):
     import pgserver
 
@@ -83,15 +110,16 @@ def test_killed_and_started_again_it_answers_the_same(tmp_path):
     finally:
         pgserver.get_server(data / "postgres", cleanup_mode="stop").cleanup()
 
-    right = {
-        model: sum(
-            before[f"{model} {question}"][0]["id"] == passage
-            for question, passage in unseen_questions().items()
-        )
-        for model in ("base", "adapted")
-    }
-    assert right["adapted"] == len(unseen_questions())
-    assert right["base"] <= 2
+    assert correct(before, "adapted") == len(unseen_questions())
+    assert correct(before, "base") <= 2
+
+
+def correct(answered, model: str) -> int:
+    """How many questions of no training have their answer first."""
+    return sum(
+        answered[f"{model} {question}"][0]["id"] == passage
+        for question, passage in unseen_questions().items()
+    )
 
 
 def table(pgserver, data) -> str:

@@ -21,7 +21,7 @@ from llama_index_adapters.errors import UnwritableFileError
 from llama_index_adapters.files.atomic import write_text
 from llama_index_adapters.questions.generation.journal import Entry, Journal
 from llama_index_adapters.serving.saved import load_saved
-from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.fakes import CountingEmbedding, ScriptedLLM
 
@@ -32,8 +32,8 @@ from llama_index.core.schema import TextNode
 from llama_index_adapters import EmbeddingQAFinetuneDataset, generate_qa_embedding_pairs
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.errors import UnwritableFileError
-from llama_index_adapters.adapters.disk import save_adapter
-from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.adapters.disk.save import save_adapter
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.fakes import CountingEmbedding, ScriptedLLM
 
@@ -46,7 +46,7 @@ def embed():
     with EmbeddingStore(folder / "store.sqlite3") as store:
         model = CountingEmbedding(dimension=2000, embed_batch_size=10)
         texts = [str(number) for number in range(200)]
-        embed_texts(model, texts, "passage", store, show_progress=False)
+        Embedder(model, store, show_progress=False).texts(texts, "passage")
 
 def write():
     parts = {"queries": {"q": long}, "corpus": {"p": "one"}, "relevant_docs": {"q": ["p"]}}
@@ -89,7 +89,7 @@ def test_a_full_disk_is_named_and_what_was_there_stays(tmp_path: Path) -> None:
         kept = store.count()
         model = CountingEmbedding(dimension=2000, embed_batch_size=10)
         texts = [str(number) for number in range(200)]
-        found = embed_texts(model, texts, "passage", store, show_progress=False)
+        found = Embedder(model, store, show_progress=False).texts(texts, "passage").vectors
     assert len(model.texts) == 200 - kept
     np.testing.assert_array_equal(found, np.float32([model.vector(text) for text in texts]))
 
@@ -108,7 +108,7 @@ def _embed_all(path: str, number: int) -> None:
     model = CountingEmbedding(embed_batch_size=3)
     texts = [str((text + 7 * number) % 40) for text in range(40)]
     with EmbeddingStore(path) as store:
-        found = embed_texts(model, texts, "passage", store, show_progress=False)
+        found = Embedder(model, store, show_progress=False).texts(texts, "passage").vectors
     np.testing.assert_array_equal(found, np.float32([model.vector(text) for text in texts]))
 
 

@@ -1,86 +1,65 @@
-"""Every registered adapter kind: the torch half and the numpy half do the same."""
+"""Every built-in family: the torch half and the numpy half do the same."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from llama_index_adapters import EmbeddingAdapterFinetuneEngine, Relevance, VectorDataset
 from llama_index_adapters.adapters.disk.save import save_adapter
-from llama_index_adapters.adapters.families import KINDS, kind_of
+from llama_index_adapters.adapters.families import (
+    DEFAULT_ADAPTER,
+    FAMILIES,
+    AdapterName,
+    Family,
+    Form,
+    forms,
+    kind_of,
+)
 from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
-from llama_index_adapters.adapters.learned.memory import MemoryAdapter
+from llama_index_adapters.adapters.learned.new import new_adapter
 from llama_index_adapters.adapters.learned.serve import transform_of
 from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
+from llama_index_adapters.adapters.served.arrays import dimension, flag, take
 from llama_index_adapters.adapters.served.base import adapt, adapt_vector
 from llama_index_adapters.adapters.served.linear import IdentityTransform, LinearTransform
-from llama_index_adapters.adapters.served.two_layer import ACTIVATIONS
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 from llama_index_adapters.serving.saved import load_saved
+from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.search.candidates import small_families
 
 DIM = 12
 
 
-def filled_memory(passage_dim: int) -> MemoryAdapter:
-    generator = np.random.default_rng(3)
-    adapter = MemoryAdapter(DIM, passage_dim, entries=40, neighbours=6)
-    adapter.remember(
-        generator.normal(size=(40, DIM)).astype(np.float32),
-        generator.normal(size=(40, passage_dim)).astype(np.float32),
-        np.arange(40),
-    )
-    return adapter
+def examples(kind: str) -> list[BaseAdapter]:
+    family = FAMILIES[kind].learned_class()
+    return [family(**arguments) for arguments in family.example_arguments(DIM)]
 
 
-# name -> (builds the adapter, whether it starts as the identity)
-ADAPTERS: dict[str, tuple[Callable[[], BaseAdapter], bool]] = {
-    "identity": (lambda: IdentityAdapter(DIM), True),
-    "linear": (lambda: LinearAdapter(DIM), True),
-    "linear bias": (lambda: LinearAdapter(DIM, bias=True), True),
-    "linear wide": (lambda: LinearAdapter(DIM, 20, bias=True), False),
-    "linear narrow": (lambda: LinearAdapter(DIM, 5), False),
-    "low-rank": (lambda: LinearAdapter(DIM, rank=3), True),
-    "low-rank bias": (lambda: LinearAdapter(DIM, bias=True, rank=3), True),
-    "two-layer no bias": (lambda: TwoLayerAdapter(DIM, 7, bias=False), True),
-    "two-layer wide": (lambda: TwoLayerAdapter(DIM, 7, 20), False),
-    "two-layer narrow": (lambda: TwoLayerAdapter(DIM, out_features=5), False),
-    "memory": (lambda: filled_memory(DIM), False),
-    "memory wide": (lambda: filled_memory(20), False),
-    **{
-        f"two-layer {name}": (lambda name=name: TwoLayerAdapter(DIM, 7, activation=name), True)
-        for name in ACTIVATIONS
-    },
-    **{
-        f"two-layer-nn {name}": (
-            lambda name=name: TwoLayerNN(DIM, 7, DIM, activation_fn_str=name, add_residual=True),
-            True,
-        )
-        for name in ACTIVATIONS
-    },
-    "two-layer-nn plain": (lambda: TwoLayerNN(DIM, 7, 20), False),
-}
+EXAMPLES = [(kind, number) for kind in FAMILIES for number in range(len(examples(kind)))]
 
 
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest) -> BaseAdapter:
-    return ADAPTERS[request.param][0]()
-
-
-@pytest.fixture
-def trained(adapter: BaseAdapter) -> BaseAdapter:
-    """The adapter with random parameters, each of them shown to differ from its start."""
+def randomised(adapter: BaseAdapter) -> BaseAdapter:
+    """Give an adapter random parameters and buffers, and show that each of them has changed."""
     start = adapter.arrays()
     generator = torch.Generator().manual_seed(1)
-    for parameter in adapter.parameters():
-        torch.nn.init.normal_(parameter, std=0.5, generator=generator)
-    arrays = adapter.arrays()
-    for name, _ in adapter.named_parameters():
-        assert not np.allclose(arrays[name], start[name]), name
+    with torch.no_grad():
+        for value in adapter.state_dict().values():
+            value.normal_(std=0.5, generator=generator)
+    for name, array in adapter.arrays().items():
+        assert not np.allclose(array, start[name]), name
     return adapter
+
+
+@pytest.fixture(params=EXAMPLES, ids=lambda example: f"{example[0]}-{example[1]}")
+def trained(request: pytest.FixtureRequest) -> BaseAdapter:
+    kind, number = request.param
+    return randomised(examples(kind)[number])
 
 
 @pytest.fixture
@@ -97,13 +76,20 @@ def forward(adapter: BaseAdapter, queries: np.ndarray) -> np.ndarray:
         return adapter(torch.from_numpy(queries)).numpy()
 
 
-def test_every_registered_kind_is_tried_here():
-    assert {kind_of(type(build())) for build, _ in ADAPTERS.values()} == set(KINDS)
+def test_every_family_has_examples():
+    assert {kind for kind, _ in EXAMPLES} == set(FAMILIES)
+    assert {len(arguments) for arguments in map(examples, FAMILIES)} > {1}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_names_the_class_that_names_it(kind):
-    assert kind_of(KINDS[kind].adapter_class()) == kind
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_family_names_the_class_that_names_it(kind):
+    assert FAMILIES[kind].kind == kind
+    assert kind_of(FAMILIES[kind].learned_class()) == kind
+
+
+def test_users_can_ask_for_every_form_by_name():
+    assert set(get_args(AdapterName)) == {DEFAULT_ADAPTER, *forms()}
+    assert sum(len(family.forms) for family in FAMILIES.values()) == len(forms())
 
 
 @pytest.mark.parametrize("scale", [None, 1.0, 7.0])
@@ -119,19 +105,28 @@ def test_numpy_and_torch_agree(trained, queries, scale):
         assert not np.allclose(found, queries, atol=1e-2)
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_start(name, queries):
-    build, starts_as_identity = ADAPTERS[name]
-    adapter = build()
-    assert starts_as_identity == (
-        transform_of(adapter)(queries).shape == queries.shape
-        and np.allclose(transform_of(adapter)(queries), queries, atol=1e-6)
-    )
+@pytest.mark.parametrize("name", forms())
+@pytest.mark.parametrize("bias", [None, False, True])
+def test_what_is_asked_for_by_name_starts_as_the_identity(queries, name, bias):
+    family, form = forms()[name]
+    adapter = new_adapter(name, DIM, DIM, bias=bias)
+    assert kind_of(type(adapter)) == family.kind
+    np.testing.assert_allclose(transform_of(adapter)(queries), queries, atol=1e-6)
+    assert bias in (None, adapter.get_config_dict()["bias"])
+    if form.rank is None:
+        narrow = transform_of(new_adapter(name, DIM, 5, bias=bias))
+        np.testing.assert_allclose(narrow(queries), queries[:, :5], atol=1e-6)
 
 
-def test_rectangular_starts_keep_the_leading_dimensions(queries):
-    for adapter in (LinearAdapter(DIM, 5), TwoLayerAdapter(DIM, out_features=5)):
-        np.testing.assert_allclose(transform_of(adapter)(queries), queries[:, :5], atol=1e-6)
+def test_a_rank_is_that_of_the_form_or_the_one_asked_for():
+    for dim, asked, expected in ((100, None, 64), (DIM, None, DIM), (DIM, 3, 3)):
+        adapter = new_adapter("low-rank", dim, dim, rank=asked)
+        assert adapter.get_config_dict()["rank"] == expected
+
+
+def test_a_residual_network_starts_as_the_identity(queries):
+    adapter = TwoLayerNN(DIM, 7, DIM, add_residual=True)
+    np.testing.assert_array_equal(transform_of(adapter)(queries), queries)
 
 
 def test_saved_and_loaded_it_has_the_same_bytes(trained, queries, tmp_path):
@@ -158,26 +153,27 @@ def test_arrays_of_another_shape_or_name_are_refused(trained):
     for name in arrays:
         wrong = {**arrays, name: np.zeros((*arrays[name].shape, 2), np.float32)}
         with pytest.raises(InvalidAdapterError, match=f"'{name}' has shape .*its config says"):
-            KINDS[kind].transform(arguments, wrong)
+            FAMILIES[kind].served(arguments, wrong)
         without = {other: array for other, array in arrays.items() if other != name}
         with pytest.raises(InvalidAdapterError, match=f"has no array '{name}'"):
-            KINDS[kind].transform(arguments, without)
+            FAMILIES[kind].served(arguments, without)
         with pytest.raises(InvalidAdapterError, match="do not fit"):
             trained.load_arrays(without)
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, True, "12", None, 10**9])
-def test_dimensions_that_are_none_are_refused(trained, value):
-    arguments = {**trained.get_config_dict(), "in_features": value}
-    with pytest.raises(InvalidAdapterError, match=r"in_features=.*expected a whole number from 1"):
-        KINDS[kind_of(type(trained))].transform(arguments, trained.arrays())
-
-
-def test_flags_that_are_none_are_refused():
-    adapter = LinearAdapter(DIM)
-    arguments = {**adapter.get_config_dict(), "bias": "no"}
-    with pytest.raises(InvalidAdapterError, match="bias='no'; expected true or false"):
-        KINDS["linear"].transform(arguments, adapter.arrays())
+def test_arguments_of_another_type_are_refused(trained):
+    kind, arguments = kind_of(type(trained)), trained.get_config_dict()
+    tried = 0
+    for name, good in arguments.items():
+        hostile = {bool: ("no", 1, None), int: (0, -1, 1.5, True, "12", 10**9)}.get(type(good), ())
+        for value in hostile:
+            with pytest.raises(InvalidAdapterError, match=f"{name}={value!r}; expected"):
+                FAMILIES[kind].served({**arguments, name: value}, trained.arrays())
+            tried += 1
+        if name.endswith("_features"):
+            with pytest.raises(InvalidAdapterError, match=f"{name}=None; expected"):
+                FAMILIES[kind].served({**arguments, name: None}, trained.arrays())
+    assert tried
 
 
 def test_an_unknown_activation_names_the_closest():
@@ -187,7 +183,7 @@ def test_an_unknown_activation_names_the_closest():
     for name, message in (("rellu", "Did you mean"), (3, "expected its name")):
         arguments = {**adapter.get_config_dict(), "activation": name}
         with pytest.raises(InvalidAdapterError, match=message):
-            KINDS["two-layer"].transform(arguments, adapter.arrays())
+            FAMILIES["two-layer"].served(arguments, adapter.arrays())
 
 
 @pytest.mark.parametrize(("out", "rank"), [(DIM, 0), (DIM, DIM + 1), (5, 2)])
@@ -217,6 +213,94 @@ def test_low_rank_equals_its_full_matrix(queries):
     np.testing.assert_allclose(
         transform_of(adapter)(queries), queries @ (np.eye(DIM) + up @ down).T, atol=1e-4
     )
+
+
+class ToyTransform:
+    """The numpy half of a family that is added: ``q' = s · q``, number by number."""
+
+    def __init__(self, scale: np.ndarray) -> None:
+        self.scale = scale
+        self.query_dim = self.passage_dim = len(scale)
+
+    @classmethod
+    def from_arrays(cls, arguments, arrays):
+        flag(arguments, "bias")
+        dim = dimension(arguments, "in_features")
+        return cls(take(arrays, "scale", (dim,)))
+
+    def __call__(self, queries):
+        return queries * self.scale
+
+
+class ToyAdapter(BaseAdapter):
+    """Its torch half."""
+
+    def __init__(self, in_features, out_features=None, bias=False, *, seed=0):
+        super().__init__()
+        self.bias = bias
+        self.scale = torch.nn.Parameter(torch.ones(in_features))
+
+    def forward(self, embed):
+        return embed * self.scale
+
+    def get_config_dict(self):
+        return {"in_features": len(self.scale), "bias": self.bias}
+
+    @classmethod
+    def example_arguments(cls, dim):
+        return [{"in_features": dim}]
+
+
+class TestAFamilyThatIsAdded:
+    """What CONTRIBUTING promises: a record and its two halves, and nothing else."""
+
+    @pytest.fixture(autouse=True)
+    def toy(self, monkeypatch):
+        form = Form("toy", searched_on_small_sets=True)
+        family = Family("toy", ToyTransform.from_arrays, f"{__name__}:ToyAdapter", (form,))
+        monkeypatch.setitem(FAMILIES, "toy", family)
+        # The type that lists the names stands in the module of the records.
+        names = (*get_args(AdapterName), "toy")
+        monkeypatch.setattr("llama_index_adapters.engines.adapter.ADAPTERS", names)
+
+    def test_the_tests_above_hold_for_it(self, queries, tmp_path):
+        for scale in (None, 7.0):
+            test_numpy_and_torch_agree(randomised(ToyAdapter(DIM)), queries, scale)
+        (toy,) = examples("toy")
+        test_a_family_names_the_class_that_names_it("toy")
+        test_saved_and_loaded_it_has_the_same_bytes(randomised(toy), queries, tmp_path)
+        test_a_transform_survives_pickle(toy, queries)
+        test_arrays_of_another_shape_or_name_are_refused(toy)
+        test_arguments_of_another_type_are_refused(toy)
+        assert '"kind": "toy"' in (tmp_path / "one" / "config.json").read_text()
+
+    def test_a_search_on_a_small_set_tries_it(self):
+        candidates = {one.name: one for one in small_families(TrainingOptions(), DIM, DIM)}
+        assert list(candidates) == ["low-rank, rank 12", "two-layer", "toy"]
+        assert type(candidates["toy"].build(None, None, 0)) is ToyAdapter
+
+    def test_an_engine_trains_it_by_its_name(self, tmp_path):
+        generator = np.random.default_rng(5)
+        passages = generator.normal(size=(60, DIM))
+        noise = generator.normal(size=(60, DIM)) * np.repeat([2, 0], DIM // 2)
+        data = VectorDataset(
+            passages + noise, passages, Relevance.from_rows([[row] for row in range(60)])
+        )
+        engine = EmbeddingAdapterFinetuneEngine(
+            data,
+            None,
+            adapter="toy",
+            val_dataset=data,
+            epochs=10,
+            learning_rate=0.1,
+            model_output_path=tmp_path / "toy",
+            show_progress=False,
+        )
+        assert engine.finetune().adapter == "toy"
+        saved = load_saved(tmp_path / "toy")
+        assert isinstance(saved.transform, ToyTransform)
+        noisy, clean = np.abs(saved.transform.scale).reshape(2, -1)
+        assert noisy.max() < clean.min()
 
 
 class TestAdapt:

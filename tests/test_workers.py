@@ -17,7 +17,7 @@ from llama_index_adapters.training.fit import fit_best
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.workers import ALONE, ProcessGroup
-from tests.test_loop import DIM, rotated
+from tests.vector_sets import DIM, rotated
 
 pytestmark = pytest.mark.server
 

@@ -1,1 +1,1 @@
-"""Adapter families: how each is served, learned and kept on disk."""
+"""Adapter families: how each is served, learned and stored on disk."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-import numpy as np
 from numpy.typing import NDArray
 
 from llama_index_adapters.adapters.served.base import Transform
@@ -15,45 +14,99 @@ from llama_index_adapters.adapters.served.linear import IdentityTransform, Linea
 from llama_index_adapters.adapters.served.memory import MemoryTransform
 from llama_index_adapters.adapters.served.two_layer import TwoLayerTransform
 from llama_index_adapters.errors import InvalidAdapterError
+from llama_index_adapters.retrieval.arrays import FloatArray
 
 Arrays = dict[str, NDArray[Any]]
 
+# What a user may ask for: "auto" lets a search choose, the others are forms of the families below.
+AdapterName = Literal["auto", "linear", "low-rank", "two-layer"]
+ADAPTERS: tuple[AdapterName, ...] = get_args(AdapterName)
+DEFAULT_ADAPTER: AdapterName = "auto"
+
+# The kind of a user's own class, which has no record here.
 CUSTOM = "custom"
+DEFAULT_RANK = 64
 
 _Value = TypeVar("_Value")
 
-# What a user asks for by name: "auto" chooses, "low-rank" is a form of the linear family.
-ADAPTERS = ("auto", "linear", "low-rank", "two-layer")
-DEFAULT_ADAPTER = "auto"
+
+@dataclass(frozen=True)
+class Form:
+    """A form of a family that users ask for by name.
+
+    Attributes:
+        name: the name, one of :data:`AdapterName`.
+        rank: its rank where it has one, lowered to the dimension of smaller vectors. A form
+            with a rank maps vectors to vectors of the same dimension only.
+        searched_on_small_sets: whether the default search tries it, from its untrained start,
+            on sets that are small enough for a trial to cost little.
+    """
+
+    name: str
+    rank: int | None = None
+    searched_on_small_sets: bool = False
+
+    def rank_for(self, dim: int) -> int | None:
+        """Return the rank of a new adapter for vectors of ``dim`` dimensions."""
+        return None if self.rank is None else min(self.rank, dim)
 
 
 @dataclass(frozen=True)
-class Kind:
+class Family:
     """One built-in family.
 
     Attributes:
-        transform: builds the numpy half from a config's arguments and the saved arrays.
-        home: ``module:class`` of the torch half, imported only to train.
+        kind: the word that stands for it in ``config.json``; it never changes.
+        served: builds the numpy half from a config's arguments and the saved arrays.
+        learned: ``module:class`` of the torch half, imported only to train. Its constructor
+            takes ``in_features``; of a family with forms also ``out_features``, ``bias`` and
+            ``seed``, and ``rank`` where a form has one. Its ``example_arguments(dim)`` are what
+            the tests hold both halves equal on.
+        forms: what users ask for by name; empty for what only a search or a file makes.
     """
 
-    transform: Callable[[Mapping[str, Any], Mapping[str, NDArray[np.float32]]], Transform]
-    home: str
+    kind: str
+    served: Callable[[Mapping[str, Any], Mapping[str, FloatArray]], Transform]
+    learned: str
+    forms: tuple[Form, ...] = ()
 
-    def adapter_class(self) -> Any:
+    def learned_class(self) -> Any:
         """Import and return the torch half."""
-        module, name = self.home.split(":")
+        module, name = self.learned.split(":")
         return getattr(importlib.import_module(module), name)
 
 
-_ADAPTERS = "llama_index_adapters.adapters.learned"
+_LEARNED = "llama_index_adapters.adapters.learned"
 
-KINDS: Mapping[str, Kind] = {
-    "identity": Kind(IdentityTransform.from_arrays, f"{_ADAPTERS}.linear:IdentityAdapter"),
-    "linear": Kind(LinearTransform.from_arrays, f"{_ADAPTERS}.linear:LinearAdapter"),
-    "memory": Kind(MemoryTransform.from_arrays, f"{_ADAPTERS}.memory:MemoryAdapter"),
-    "two-layer": Kind(TwoLayerTransform.from_arrays, f"{_ADAPTERS}.two_layer:TwoLayerAdapter"),
-    "two-layer-nn": Kind(TwoLayerTransform.from_two_layer_nn, f"{_ADAPTERS}.two_layer:TwoLayerNN"),
+FAMILIES: dict[str, Family] = {
+    family.kind: family
+    for family in (
+        Family("identity", IdentityTransform.from_arrays, f"{_LEARNED}.linear:IdentityAdapter"),
+        Family(
+            "linear",
+            LinearTransform.from_arrays,
+            f"{_LEARNED}.linear:LinearAdapter",
+            (Form("linear"), Form("low-rank", rank=DEFAULT_RANK, searched_on_small_sets=True)),
+        ),
+        Family("memory", MemoryTransform.from_arrays, f"{_LEARNED}.memory:MemoryAdapter"),
+        Family(
+            "two-layer",
+            TwoLayerTransform.from_arrays,
+            f"{_LEARNED}.two_layer:TwoLayerAdapter",
+            (Form("two-layer", searched_on_small_sets=True),),
+        ),
+        Family(
+            "two-layer-nn",
+            TwoLayerTransform.from_two_layer_nn,
+            f"{_LEARNED}.two_layer:TwoLayerNN",
+        ),
+    )
 }
+
+
+def forms() -> dict[str, tuple[Family, Form]]:
+    """Return every form that users can ask for, and its family, by the form's name."""
+    return {form.name: (family, form) for family in FAMILIES.values() for form in family.forms}
 
 
 def kind_of(adapter_class: type) -> str:
@@ -62,7 +115,7 @@ def kind_of(adapter_class: type) -> str:
     A subclass of a built-in family counts as custom: it may compute something else.
     """
     home = f"{adapter_class.__module__}:{adapter_class.__qualname__}"
-    return next((name for name, kind in KINDS.items() if kind.home == home), CUSTOM)
+    return next((kind for kind, family in FAMILIES.items() if family.learned == home), CUSTOM)
 
 
 class _Noted(Mapping[str, _Value]):
@@ -93,7 +146,7 @@ def build_transform(
             does not know: it would be left out of what is served.
     """
     noted_arguments, noted_arrays = _Noted(arguments), _Noted(arrays)
-    transform = KINDS[kind].transform(noted_arguments, noted_arrays)
+    transform = FAMILIES[kind].served(noted_arguments, noted_arrays)
     unread = sorted(noted_arguments.unread | noted_arrays.unread)
     if unread:
         raise InvalidAdapterError(

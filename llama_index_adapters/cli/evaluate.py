@@ -72,7 +72,7 @@ def evaluate(
     from llama_index_adapters.evaluation.replacement import LABELS, Replacement, compare_adapters
     from llama_index_adapters.evaluation.result_file import result_record, write_result
     from llama_index_adapters.serving.model import AdapterEmbeddingModel
-    from llama_index_adapters.vectors.identity import model_label
+    from llama_index_adapters.vectors.identity import IdentifiedModel
 
     model = AdapterEmbeddingModel(base_model, directory)
     measure: Callable[..., Evaluation | Replacement] = partial(evaluated, model)
@@ -91,7 +91,7 @@ def evaluate(
             measured_on="test",
             adapter=saved.kind,
             path=directory,
-            embed_model=model_label(base_model),
+            embed_model=IdentifiedModel(base_model).label,
             seconds=measured.seconds,
             texts_embedded=measured.texts_embedded,
         )
@@ -104,7 +104,7 @@ def evaluate(
     out = console()
     out.print(
         f"Embedded {counted(measured.texts_embedded, 'text')} in "
-        f"{took(measured.seconds['embed'])} with {model_label(base_model)}\n\n"
+        f"{took(measured.seconds['embed'])} with {IdentifiedModel(base_model).label}\n\n"
         f"{compared} on the questions of {test}:",
         soft_wrap=True,
     )

@@ -149,7 +149,7 @@ def finetune(
         result_record,
         write_result,
     )
-    from llama_index_adapters.vectors.identity import model_label
+    from llama_index_adapters.vectors.identity import IdentifiedModel
 
     # The rate is only handed on when it is given: it turns off the search for the best adapter.
     rate: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
@@ -194,7 +194,7 @@ def finetune(
     out = console()
     out.print(
         f"Training on {counted(len(train_set.queries), 'question')} about "
-        f"{counted(len(train_set.corpus), 'passage')}, with {model_label(base_model)}",
+        f"{counted(len(train_set.corpus), 'passage')}, with {IdentifiedModel(base_model).label}",
         soft_wrap=True,
     )
     finetuned = engine.finetune()
@@ -218,7 +218,7 @@ def finetune(
             measured_on=measured_on,
             adapter=finetuned.adapter,
             path=output,
-            embed_model=model_label(base_model),
+            embed_model=IdentifiedModel(base_model).label,
             seconds=seconds,
             texts_embedded=texts,
         )

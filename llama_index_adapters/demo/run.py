@@ -27,8 +27,8 @@ from llama_index_adapters.evaluation.result_file import result_record, write_res
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from llama_index_adapters.questions.split import split_by_passage
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.vectors.embed import embed_dataset
-from llama_index_adapters.vectors.identity import model_label
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 
 DEFAULT_PAIRS = 3000
 FRACTIONS = (0.6, 0.2, 0.2)
@@ -120,8 +120,9 @@ def run_demo(
         "others no more than their vectors."
     )
 
-    report(f"Embedding what is not stored yet, with {model_label(embed_model)}")
-    embedded = embed_dataset(whole, embed_model, store, show_progress=show_progress)
+    model = IdentifiedModel(embed_model)
+    report(f"Embedding what is not stored yet, with {model.label}")
+    embedded = Embedder(model, store, show_progress=show_progress).dataset(whole)
 
     report("Training")
     engine = EmbeddingAdapterFinetuneEngine(
@@ -149,21 +150,19 @@ def run_demo(
         _search(index, embed_model, adapted_model, parts["test"], query_id, chosen_as)
         for chosen_as, query_id in telling_questions(evaluation.comparison, parts["test"])
     )
-    stages = (embedded.seconds, finetuned.seconds["embed"], evaluation.seconds["embed"])
+    stages = (embedded.cost.seconds, finetuned.seconds["embed"], evaluation.seconds["embed"])
     record = result_record(
         evaluation.comparison,
         measured_on="test",
         adapter=finetuned.adapter,
         path=output / "adapter",
-        embed_model=model_label(embed_model),
+        embed_model=model.label,
         seconds={
             "embed": sum(stages),
             "train": finetuned.seconds["train"],
             "evaluate": finetuned.seconds["evaluate"] + evaluation.seconds["evaluate"],
         },
-        texts_embedded=(
-            embedded.texts_embedded + finetuned.texts_embedded + evaluation.texts_embedded
-        ),
+        texts_embedded=(embedded.cost.texts + finetuned.texts_embedded + evaluation.texts_embedded),
     )
     write_result(output / "result.json", record)
     return DemoResult(finetuned, evaluation, searches, record)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.config import QueryModel
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.families import ADAPTERS, CUSTOM, DEFAULT_ADAPTER, kind_of
 from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
@@ -33,7 +34,7 @@ from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.training.checkpoints import checkpoints_in
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.vectors.checks import require_directions
-from llama_index_adapters.vectors.identity import model_identity, model_label
+from llama_index_adapters.vectors.identity import IdentifiedModel
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
@@ -155,7 +156,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         if adapter_model is not None:
             _require_adapter(adapter_model)
         self.adapter_model = adapter_model
-        self.adapter = adapter
+        self.adapter: str = adapter
         self.dim = dim
         self._bias = bias
         self._rank = rank
@@ -261,11 +262,11 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             target_corpus="target_corpus" in vectors.unlabelled,
             similarity=train.similarity,
             seconds={
-                "embed": vectors.seconds,
+                "embed": vectors.cost.seconds,
                 "train": trained - started,
                 "evaluate": evaluated - trained,
             },
-            texts_embedded=vectors.texts_embedded,
+            texts_embedded=vectors.cost.texts,
         )
         return self._result
 
@@ -373,10 +374,13 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         options: TrainingOptions,
         metrics: Mapping[str, Any],
     ) -> None:
-        model = self.embed_model
+        model = None if self.embed_model is None else IdentifiedModel(self.embed_model)
         metadata = AdapterMetadata(
-            base_model=None if model is None else model_label(model),
-            base_model_identity=None if model is None else model_identity(model),
+            query_models=(
+                QueryModel()
+                if model is None
+                else QueryModel(name=model.label, identity=model.identity),
+            ),
             query_dim=train.queries.shape[1],
             passage_dim=train.passages.shape[1],
             training={

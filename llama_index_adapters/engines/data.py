@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.questions.question_set import as_dataset, with_shared_relevance
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import Similarity
-from llama_index_adapters.retrieval.vector_dataset import FloatArray, VectorDataset, as_matrix
-from llama_index_adapters.vectors.embed import embed_dataset, embed_role
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset, as_matrix
+from llama_index_adapters.vectors.embed import EmbeddedDataset, Embedder, EmbeddingCost
 from llama_index_adapters.vectors.identity import checked_model
 from llama_index_adapters.vectors.store import Role
 
@@ -24,7 +25,7 @@ Unlabelled = Sequence[str] | NDArray[np.float32]
 _ROLES: Mapping[str, Role] = {"target_corpus": "passage", "query_log": "query"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainingVectors:
     """Everything a training reads, and what it took to embed.
 
@@ -32,15 +33,26 @@ class TrainingVectors:
         train: what to learn from.
         validation: what to judge by, if it was given.
         unlabelled: vectors without labels, ``(n, dim)`` each, by the name they were given under.
-        texts_embedded: how many texts the model was asked for; the rest were stored.
-        seconds: wall-clock time of embedding.
+        cost: what embedding took.
     """
 
     train: VectorDataset
     validation: VectorDataset | None
     unlabelled: dict[str, FloatArray]
-    texts_embedded: int
-    seconds: float
+    cost: EmbeddingCost
+
+
+@dataclass(frozen=True)
+class UnlabelledVectors:
+    """Vectors without labels, and what it took to embed them.
+
+    Attributes:
+        by_name: ``(n, dim)`` each, by the name they were given under.
+        cost: what embedding took.
+    """
+
+    by_name: dict[str, FloatArray]
+    cost: EmbeddingCost
 
 
 class TrainingData:
@@ -91,34 +103,31 @@ class TrainingData:
             EmbeddingError: when the embedding model fails; what it gave before is stored.
             InvalidVectorsError: when vectors that were given do not fit.
         """
-        train, texts, seconds = self._questions(self.dataset, show_progress, shared=True)
-        result = TrainingVectors(train, None, {}, texts, seconds)
+        embedder = None
+        if self._model is not None:
+            embedder = Embedder(self._model, self._store, show_progress=show_progress)
+        train = self._questions(self.dataset, embedder, shared=True)
+        validation = None
         if self.val_dataset is not None:
-            result.validation, texts, seconds = self._questions(self.val_dataset, show_progress)
-            result.texts_embedded += texts
-            result.seconds += seconds
-        result.unlabelled, texts, seconds = unlabelled_vectors(
-            self.unlabelled, self._model, self._store, show_progress=show_progress
+            validation = self._questions(self.val_dataset, embedder)
+        unlabelled = unlabelled_vectors(self.unlabelled, embedder)
+        cost = train.cost + unlabelled.cost
+        if validation is None:
+            return TrainingVectors(train.data, None, unlabelled.by_name, cost)
+        return TrainingVectors(
+            train.data, validation.data, unlabelled.by_name, cost + validation.cost
         )
-        result.texts_embedded += texts
-        result.seconds += seconds
-        return result
 
     def _questions(
-        self, data: object, show_progress: bool, *, shared: bool = False
-    ) -> tuple[VectorDataset, int, float]:
+        self, data: object, embedder: Embedder | None, *, shared: bool = False
+    ) -> EmbeddedDataset:
         if isinstance(data, VectorDataset):
-            return data, 0, 0.0
-        assert self._model is not None
+            return EmbeddedDataset(data, EmbeddingCost())
+        assert embedder is not None
         questions = as_dataset(data)
-        embedded = embed_dataset(
-            with_shared_relevance(questions) if shared else questions,
-            self._model,
-            self._store,
-            similarity=self._similarity,
-            show_progress=show_progress,
+        return embedder.dataset(
+            with_shared_relevance(questions) if shared else questions, similarity=self._similarity
         )
-        return embedded.data, embedded.texts_embedded, embedded.seconds
 
     def _checked(self, data: object, name: str) -> object:
         """Refuse data that cannot be used before anything is paid for."""
@@ -140,32 +149,25 @@ class TrainingData:
 
 
 def unlabelled_vectors(
-    given: Mapping[str, Unlabelled],
-    embed_model: BaseEmbedding | None,
-    store: Path | None,
-    *,
-    show_progress: bool,
-) -> tuple[dict[str, FloatArray], int, float]:
-    """Return vectors by name, how many texts were embedded for them, and the seconds.
+    parts: Mapping[str, Unlabelled], embedder: Embedder | None
+) -> UnlabelledVectors:
+    """Return texts or vectors as vectors.
 
     Args:
-        given: texts or vectors under the names ``target_corpus`` and ``query_log``.
-        embed_model: embeds the texts; None when there are none.
-        store: path of the store of vectors.
-        show_progress: show a progress bar.
+        parts: texts or vectors under the names ``target_corpus`` and ``query_log``.
+        embedder: embeds the texts; None when there are none.
     """
     vectors: dict[str, FloatArray] = {}
-    texts, seconds = 0, 0.0
-    for name, part in given.items():
+    cost = EmbeddingCost()
+    for name, part in parts.items():
         if isinstance(part, np.ndarray):
             vectors[name] = as_matrix(part, name)
             continue
-        assert embed_model is not None
-        vectors[name], more_texts, more_seconds = embed_role(
-            part, _ROLES[name], embed_model, store, show_progress=show_progress
-        )
-        texts, seconds = texts + more_texts, seconds + more_seconds
-    return vectors, texts, seconds
+        assert embedder is not None
+        embedded = embedder.texts(part, _ROLES[name])
+        vectors[name] = embedded.vectors
+        cost += embedded.cost
+    return UnlabelledVectors(vectors, cost)
 
 
 def require_usable(given: Unlabelled, name: str, embed_model: BaseEmbedding | None) -> None:

@@ -8,7 +8,8 @@ from os import PathLike
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.config import QueryModel
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.engines.data import (
     Unlabelled,
@@ -20,7 +21,8 @@ from llama_index_adapters.files.text import as_path
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.checks import require_directions
-from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 
 # Without labels nothing can be judged, so the corpus alone is whitened mildly.
 PASSAGE_POWER = 0.125
@@ -70,7 +72,7 @@ def finetune_without_labels(
     from llama_index_adapters.adapters.learned.linear import LinearAdapter
     from llama_index_adapters.training.closed_form import whitening
 
-    checked_model(embed_model)
+    model = IdentifiedModel(embed_model)
     output = as_path(model_output_path, "model_output_path")
     require_own_directory(output)
     if similarity not in SIMILARITIES:
@@ -93,8 +95,9 @@ def finetune_without_labels(
         require_usable(query_log, "query_log", embed_model)
     store = None if store is None else as_path(store, "store")
     given = {"target_corpus": corpus} | ({} if query_log is None else {"query_log": query_log})
-    embedded, _, _ = unlabelled_vectors(given, embed_model, store, show_progress=show_progress)
-    passages, queries = embedded["target_corpus"], embedded.get("query_log")
+    vectors = unlabelled_vectors(given, Embedder(model, store, show_progress=show_progress))
+    passages = vectors.by_name["target_corpus"]
+    queries = vectors.by_name.get("query_log")
     if not passages.any():
         raise InvalidVectorsError(
             f"The {len(passages)} vectors of the corpus are all zero. Embed it again."
@@ -119,8 +122,7 @@ def finetune_without_labels(
     if queries is not None:
         digest.update(np.ascontiguousarray(queries).data)
     metadata = AdapterMetadata(
-        base_model=model_label(embed_model),
-        base_model_identity=model_identity(embed_model),
+        query_models=(QueryModel(name=model.label, identity=model.identity),),
         query_dim=weight.shape[1],
         passage_dim=weight.shape[0],
         training={

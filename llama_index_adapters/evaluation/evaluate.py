@@ -12,7 +12,7 @@ from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.retrieval.ranking import Similarity
-from llama_index_adapters.vectors.embed import embed_dataset
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -82,15 +82,10 @@ def evaluate(
             f"embed_model is a {type(embed_model).__name__}, which has no adapter. Give what "
             "engine.get_finetuned_model() returns, or AdapterEmbeddingModel(base_model, path)."
         )
-    embedded = embed_dataset(
-        dataset,
-        embed_model.base_embed_model,
-        store,
-        similarity=similarity,
-        show_progress=show_progress,
-    )
+    embedder = Embedder(embed_model.base_embed_model, store, show_progress=show_progress)
+    embedded = embedder.dataset(dataset, similarity=similarity)
     started = time.perf_counter()
     adapted = embed_model.transform_queries(embedded.data.queries)
     comparison = compare_queries(embedded.data, adapted, seed=seed)
-    seconds = {"embed": embedded.seconds, "evaluate": time.perf_counter() - started}
-    return Evaluation(comparison, embedded.texts_embedded, seconds)
+    seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
+    return Evaluation(comparison, embedded.cost.texts, seconds)

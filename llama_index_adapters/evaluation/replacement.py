@@ -12,8 +12,8 @@ from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError, ModelMismatchError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.retrieval.ranking import Similarity
-from llama_index_adapters.vectors.embed import embed_dataset
-from llama_index_adapters.vectors.identity import model_identity, model_label
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -101,15 +101,14 @@ def compare_adapters(
                 f"{name} is a {type(model).__name__}, which has no adapter. Give "
                 "AdapterEmbeddingModel(base_model, path)."
             )
-    base, other = in_use.base_embed_model, candidate.base_embed_model
-    if model_identity(base) != model_identity(other):
+    base, other = (IdentifiedModel(model.base_embed_model) for model in (in_use, candidate))
+    if base.identity != other.identity:
         raise ModelMismatchError(
-            f"The adapter in use serves {model_label(base)} and the candidate "
-            f"{model_label(other)}, or with other settings. Give both the same base model."
+            f"The adapter in use serves {base.label} and the candidate {other.label}, or with "
+            "other settings. Give both the same base model."
         )
-    embedded = embed_dataset(
-        dataset, base, store, similarity=similarity, show_progress=show_progress
-    )
+    embedder = Embedder(base, store, show_progress=show_progress)
+    embedded = embedder.dataset(dataset, similarity=similarity)
     started = time.perf_counter()
     comparison = compare_queries(
         embedded.data,
@@ -117,5 +116,5 @@ def compare_adapters(
         base_queries=in_use.transform_queries(embedded.data.queries),
         seed=seed,
     )
-    seconds = {"embed": embedded.seconds, "evaluate": time.perf_counter() - started}
-    return Replacement(comparison, embedded.texts_embedded, seconds)
+    seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
+    return Replacement(comparison, embedded.cost.texts, seconds)

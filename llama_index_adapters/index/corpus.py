@@ -25,7 +25,7 @@ from llama_index_adapters.questions.labels import Judgements, as_judgements
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 UnknownNodes = Literal["refuse", "drop"]
@@ -176,13 +176,10 @@ class IndexCorpus:
                 "Queries have to be embedded, and no embed_model was given. Read the index with "
                 "read_index(index, embed_model), with the model it was built with."
             )
-        if isinstance(store, EmbeddingStore):
-            return embed_texts(self.embed_model, texts, "query", store, show_progress=show_progress)
-        path = None if store is None else as_path(store, "store")
-        with EmbeddingStore(path) as opened:
-            return embed_texts(
-                self.embed_model, texts, "query", opened, show_progress=show_progress
-            )
+        if store is not None and not isinstance(store, EmbeddingStore):
+            store = as_path(store, "store")
+        embedder = Embedder(self.embed_model, store, show_progress=show_progress)
+        return embedder.texts(texts, "query").vectors
 
     def _search(self, *, show_progress: bool) -> StoreSearch:
         return StoreSearch(

@@ -36,7 +36,7 @@ from llama_index_adapters.index.registry import reader_for
 from llama_index_adapters.retrieval.ranking import unit_rows
 from llama_index_adapters.retrieval.vector_dataset import as_matrix
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
-from llama_index_adapters.vectors.identity import checked_model, model_label
+from llama_index_adapters.vectors.identity import IdentifiedModel, checked_model
 from llama_index_adapters.vectors.request import ask_passages
 
 logger = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ def _require_same_model(corpus: IndexCorpus, embed_model: BaseEmbedding, seed: i
             f"{count} nodes of the {corpus.store} have no text, so that it cannot be checked which "
             "model their vectors come from. Give the docstore that holds them."
         )
-    name = model_label(embed_model)
+    name = IdentifiedModel(embed_model).label
     found = ask_passages(embed_model, texts)
     if found.shape[1] != corpus.vectors.shape[1]:
         raise ModelMismatchError(

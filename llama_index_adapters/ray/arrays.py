@@ -13,9 +13,10 @@ import ray
 from numpy.typing import NDArray
 
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
-from llama_index_adapters.retrieval.vector_dataset import FloatArray, VectorDataset
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 # Rows by which a node's file is known to be the driver's.
 _SAMPLED_ROWS = 64

@@ -21,8 +21,8 @@ from llama_index_adapters.ray.placement import beside_the_driver, connect
 from llama_index_adapters.services.errors import described
 from llama_index_adapters.vectors.ask import ask_here, in_asking_order, workers_of
 from llama_index_adapters.vectors.checks import checked_vectors
-from llama_index_adapters.vectors.embed import store_vectors
-from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.request import RejectedTextError, explained
 from llama_index_adapters.vectors.store import EmbeddingStore, Role
 
@@ -88,7 +88,7 @@ def embed_with_ray(
     for name, value in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
             raise InvalidOptionError(f"{name} is {value!r}; give a number from 0 on.")
-    checked_model(embed_model)
+    model = IdentifiedModel(embed_model)
     parts: list[tuple[Role, list[str], list[str] | None]]
     if role is not None:
         parts = [(role, list(data), None)]  # type: ignore[call-overload]
@@ -99,17 +99,8 @@ def embed_with_ray(
             ("query", list(questions.queries.values()), list(questions.queries)),
         ]
     ask = _AskOnRay(actors, num_cpus, num_gpus)
-    open_store = store if isinstance(store, EmbeddingStore) else EmbeddingStore(store)
-    try:
-        return sum(
-            store_vectors(
-                embed_model, texts, role, open_store, show_progress=show_progress, ids=ids, ask=ask
-            )
-            for role, texts, ids in parts
-        )
-    finally:
-        if open_store is not store:
-            open_store.close()
+    embedder = Embedder(model, store, show_progress=show_progress, ask=ask)
+    return sum(embedder.fill(texts, role, ids=ids).texts for role, texts, ids in parts)
 
 
 @dataclass(frozen=True)
@@ -140,7 +131,7 @@ class _AskOnRay:
             [_block(texts, start, block) for start in range(0, len(texts), block)]
         ).map_batches(
             _Asker,
-            fn_constructor_args=(ray.put(sent), model_identity(model), batched, stop),
+            fn_constructor_args=(ray.put(sent), IdentifiedModel(model).identity, batched, stop),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=self.num_cpus,
@@ -165,7 +156,7 @@ class _AskOnRay:
         except ray.exceptions.RayError as error:
             cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
             raise EmbeddingError(
-                f"Ray could not run the embedding model {model_label(model)} "
+                f"Ray could not run the embedding model {IdentifiedModel(model).label} "
                 f"({described(cause, model, texts)})."
             ) from None
         finally:
@@ -232,8 +223,8 @@ class _Asker:
         """Return the model, unpacked here so that a failure of it can be told."""
         if self._model is None:
             try:
-                model = ray.cloudpickle.loads(ray.get(self._sent))
-                arrived = model_identity(model)
+                model = IdentifiedModel(ray.cloudpickle.loads(ray.get(self._sent)))
+                arrived = model.identity
             except Exception as error:
                 raise EmbeddingError(
                     "The embedding model could not be unpacked on a node "
@@ -241,11 +232,11 @@ class _Asker:
                 ) from None
             if arrived != self._model_id:
                 raise EmbeddingError(
-                    f"The embedding model {model_label(model)} arrived on a node with other "
+                    f"The embedding model {model.label} arrived on a node with other "
                     "settings or files than it has on the driver. Put its files at the same path "
                     "on every node, or name the model instead of a folder."
                 )
-            self._model = model
+            self._model = model.model
         return self._model
 
 
@@ -254,7 +245,7 @@ def _sent(model: BaseEmbedding) -> bytes:
         packed: bytes = ray.cloudpickle.dumps(model)
     except Exception as error:
         raise InvalidOptionError(
-            f"The embedding model {model_label(model)} cannot be sent to other processes "
+            f"The embedding model {IdentifiedModel(model).label} cannot be sent to other processes "
             f"({described(error, model)}). Give one that pickle can write."
         ) from None
     return packed

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity, row_blocks
 from llama_index_adapters.retrieval.relevance import Relevance
-
-FloatArray = NDArray[np.float32]
 
 # Takes queries (n, passage_dim) and k; gives rows of passages (n, k), best first, -1 for none.
 PassageSearch = Callable[[FloatArray, int], NDArray[np.int64]]

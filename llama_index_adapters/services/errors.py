@@ -11,11 +11,10 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import tenacity
 from llama_index.core.bridge.pydantic import BaseModel
-from tenacity.wait import wait_base
 
 REFUSED = frozenset({401, 403})
 """HTTP statuses by which a server refuses the credentials."""
@@ -44,19 +43,6 @@ _SECRET = re.compile(r"\b(sk|pk|api)[-_][\w*-]{4,}|\bbearer\s+\S", re.IGNORECASE
 # A message that has so many characters in a row in common with a text is taken to quote it.
 _QUOTED = 12
 _SHOWN = 300
-
-
-class WaitAsTold(wait_base):
-    """Wait as long as the server's ``retry-after`` asks for, else as ``otherwise`` says."""
-
-    def __init__(self, otherwise: wait_base) -> None:
-        self._otherwise = otherwise
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        """Return the seconds to wait."""
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        told = None if error is None else retry_after(error)
-        return self._otherwise(retry_state) if told is None else told
 
 
 def retry_after(error: BaseException) -> float | None:
@@ -96,6 +82,36 @@ def is_transient(error: BaseException) -> bool:
     return any(
         base.__name__ in _TRANSIENT_CLASSES for one in _chain(error) for base in type(one).__mro__
     )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What may be told of an error that a model raised.
+
+    Attributes:
+        text: what :func:`described` says of it.
+        cause: the error where it may be shown, for ``raise ... from``; None where it quotes what
+            is private.
+        refused: whether the server refuses the credentials, so that every request will fail.
+        rejected: whether it rejects what it was asked, so that asking again is of no use.
+    """
+
+    text: str
+    cause: BaseException | None
+    refused: bool
+    rejected: bool
+
+    @classmethod
+    def of(cls, error: BaseException, model: object, texts: Iterable[str] = ()) -> Failure:
+        """Judge an error; the arguments are those of :func:`described`."""
+        texts = list(texts)
+        status = status_of(error)
+        return cls(
+            described(error, model, texts),
+            error if may_be_shown(error, model, texts) else None,
+            status in REFUSED,
+            status in REJECTED,
+        )
 
 
 def described(error: BaseException, model: object, texts: Iterable[str] = ()) -> str:

@@ -36,7 +36,7 @@ from llama_index_adapters.serving.watching import (
     unspanned,
     without_span,
 )
-from llama_index_adapters.vectors.identity import checked_model, model_identity, model_label
+from llama_index_adapters.vectors.identity import IdentifiedModel
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
@@ -116,7 +116,8 @@ class AdapterEmbeddingModel(BaseEmbedding):
         check_model_name: bool = True,
         num_workers: int | None = None,
     ) -> None:
-        base = checked_model(base_embed_model)
+        identified = IdentifiedModel(base_embed_model)
+        base = identified.model
         if num_workers is not None and (type(num_workers) is not int or num_workers < 1):
             raise InvalidOptionError(
                 f"num_workers is {num_workers!r}; give a whole number from 1 on, or leave it out "
@@ -124,13 +125,13 @@ class AdapterEmbeddingModel(BaseEmbedding):
             )
         saved = load_saved(adapter_path, adapter_cls, device=device)
         if check_model_name:
-            _check_name(base, saved, str(adapter_path))
+            _check_name(identified, saved, str(adapter_path))
         fields: dict[str, Any] = {
             "base_embed_model": base,
             "adapter_path": str(adapter_path),
             "transform_query": transform_query,
             "device": device,
-            "fingerprint": _fingerprint(base, saved, adapter_cls, transform_query),
+            "fingerprint": _fingerprint(identified, saved, adapter_cls, transform_query),
             "model_name": f"Adapter for {base.model_name}",
             "embed_batch_size": _batch_size(base.embed_batch_size, embed_batch_size),
             "num_workers": base.num_workers if num_workers is None else num_workers,
@@ -345,8 +346,8 @@ class AdapterEmbeddingModel(BaseEmbedding):
 LinearAdapterEmbeddingModel = AdapterEmbeddingModel
 
 
-def _check_name(base: BaseEmbedding, saved: SavedAdapter, path: str) -> None:
-    trained_on, found = saved.metadata.base_model, model_label(base)
+def _check_name(base: IdentifiedModel, saved: SavedAdapter, path: str) -> None:
+    trained_on, found = saved.metadata.base_model, base.label
     if trained_on is None:
         return
     if trained_on != found:
@@ -356,7 +357,7 @@ def _check_name(base: BaseEmbedding, saved: SavedAdapter, path: str) -> None:
             "names stand for the same vectors."
         )
     identity = saved.metadata.base_model_identity
-    if identity is not None and identity != model_identity(base):
+    if identity is not None and identity != base.identity:
         logger.warning(
             "The adapter at %s was trained on %r with other settings (instructions, pooling, "
             "...) than the base model has now; its vectors may differ.",
@@ -383,11 +384,11 @@ def _batch_size(of_base: int, wanted: int | None) -> int:
 
 
 def _fingerprint(
-    base: BaseEmbedding,
+    base: IdentifiedModel,
     saved: SavedAdapter,
     adapter_cls: type[BaseAdapter] | None,
     transform_query: bool,
 ) -> str:
     named = f"{adapter_cls.__module__}.{adapter_cls.__qualname__}" if adapter_cls else None
-    parts = [saved.fingerprint, saved.unit_input, named, transform_query, model_identity(base)]
+    parts = [saved.fingerprint, saved.unit_input, named, transform_query, base.identity]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
-from llama_index_adapters.adapters.disk.read import StoredAdapter, read_adapter
-from llama_index_adapters.adapters.families import CUSTOM, build_transform
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
+from llama_index_adapters.adapters.disk.read import (
+    StoredAdapter,
+    read_adapter,
+    require_one_query_map,
+)
+from llama_index_adapters.adapters.families import CUSTOM
 from llama_index_adapters.adapters.served.base import Transform
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ class SavedAdapter:
         kind: its family, ``"custom"`` for a user's own class.
         transform: maps query vectors to passage space.
         unit_input: whether the transform expects queries of unit length.
-        fingerprint: sha256 over kind, arguments and arrays.
+        fingerprint: sha256 over everything that decides which vectors it gives.
         metadata: what was saved beside the weights.
     """
 
@@ -53,13 +57,15 @@ def load_saved(
         InvalidAdapterError: when it cannot be used, saying why.
     """
     stored = read_adapter(path)
-    config, metadata = stored.config, stored.config.metadata()
+    require_one_query_map(stored)
+    config = stored.config
+    kind = config.queries.kind
     transform: Transform | None = None
-    if adapter_cls is not None or config.kind == CUSTOM:
+    if adapter_cls is not None or kind == CUSTOM:
         transform = _module_transform(stored, adapter_cls, device)
     if transform is None:
-        transform = build_transform(config.kind, config.arguments, stored.arrays, stored.path)
-    return SavedAdapter(config.kind, transform, config.unit_input, config.fingerprint, metadata)
+        transform = stored.query_transform()
+    return SavedAdapter(kind, transform, config.unit_input, config.fingerprint, stored.metadata())
 
 
 def _module_transform(
@@ -72,6 +78,6 @@ def _module_transform(
     adapter_class = class_to_load(stored, adapter_cls, serving=True)
     if adapter_class is None:
         return None
-    metadata = stored.config.metadata()
+    dimensions = stored.config.queries.dimensions
     adapter = build_adapter(stored, adapter_class)
-    return ModuleTransform(adapter, metadata.query_dim, metadata.passage_dim, device)
+    return ModuleTransform(adapter, dimensions.input, dimensions.output, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import Similarity, row_blocks, scoring_form, unit_rows
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter
-from llama_index_adapters.adapters.served.base import FloatArray
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.holdout import (
     Fold,

@@ -20,8 +20,9 @@ from tqdm.auto import tqdm
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.serve import ModuleTransform
-from llama_index_adapters.adapters.served.base import FloatArray, adapt
+from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError, TrainingError
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import metrics_at_k, top_k, unit_rows
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.mining import mine

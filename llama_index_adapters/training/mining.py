@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import top_k
 from llama_index_adapters.retrieval.vector_dataset import PassageSearch, VectorDataset
 

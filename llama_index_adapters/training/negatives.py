@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import Similarity, scoring_form
 
 # Scores of one block of passages against a batch of queries; larger buys no speed.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import row_blocks, unit_rows
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.negatives import Negatives, SampledCorpus, Scoring, WholeCorpus

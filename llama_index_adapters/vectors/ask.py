@@ -10,15 +10,14 @@ notebook's loop is already running. Threads need no loop.
 
 from __future__ import annotations
 
-import contextvars
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice, takewhile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Protocol
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from llama_index_adapters.errors import AdaptersError, EmbeddingError
+from llama_index_adapters.services.threads import Stop, StoppedError, work_here, work_in_threads
 from llama_index_adapters.vectors.identity import is_huggingface, wrapped_models
 from llama_index_adapters.vectors.request import BatchRequest, explained
 from llama_index_adapters.vectors.response_order import ResponseOrder
@@ -58,16 +57,22 @@ def ask_here(
     size = model.embed_batch_size if batched else 1
     batches = (texts[start : start + size] for start in range(0, len(texts), size))
     failures: list[BaseException] = []
-    remaining = takewhile(lambda _: not failures, batches)
+    stop = Stop()
     with ResponseOrder(model) as order:
         # The thread that asked also keeps, so that an interrupted run has what was under way.
-        request = BatchRequest(model, batched, workers is not None, order, keep)
-        for done in _finished(request, remaining, workers):
-            error = done.exception()
-            if error is None:
-                yield done.result()
-            else:
-                failures.append(error)
+        request = BatchRequest(model, batched, workers is not None, order, keep, stop)
+        ended = (
+            work_here(request, batches, stop)
+            if workers is None
+            else work_in_threads(request, batches, workers, stop)
+        )
+        with closing(ended):
+            for done in ended:
+                error = done.exception()
+                if error is None:
+                    yield done.result()
+                elif not isinstance(error, StoppedError):
+                    failures.append(error)
     if not failures:
         return
     failure = failures[0]
@@ -91,35 +96,6 @@ def workers_of(model: BaseEmbedding) -> int | None:
     if not _is_asynchronous(model):
         return None
     return max(1, model.num_workers or DEFAULT_WORKERS)
-
-
-def _finished(
-    work: Callable[[Sequence[str]], int],
-    batches: Iterable[Sequence[str]],
-    workers: int | None,
-) -> Iterator[Future[int]]:
-    """Do the work, yielding a finished future per batch; without workers, in this thread."""
-    if workers is None:
-        for batch in batches:
-            future: Future[int] = Future()
-            try:
-                future.set_result(work(batch))
-            except Exception as error:
-                future.set_exception(error)
-            yield future
-        return
-    pending = iter(batches)
-    running: set[Future[int]] = set()
-    with ThreadPoolExecutor(workers) as pool:
-        while True:
-            for batch in islice(pending, workers - len(running)):
-                # LlamaIndex keeps the parents of its events and spans in the context.
-                context = contextvars.copy_context()
-                running.add(pool.submit(context.run, work, batch))
-            if not running:
-                return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from done
 
 
 def _is_asynchronous(model: BaseEmbedding) -> bool:

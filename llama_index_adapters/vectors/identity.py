@@ -7,8 +7,9 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,29 +38,45 @@ _FILES = re.compile(r"paths? | folder | dir | directory | file | filename", re.V
 _PRIVATE_SETTINGS = ("_query_engine", "_text_engine")
 
 
-def model_identity(embed_model: BaseEmbedding) -> str:
-    """Return a sha256 over every setting that changes a vector.
+@dataclass(frozen=True, eq=False)
+class IdentifiedModel:
+    """An embedding model, what it is known by and what people call it.
 
-    It is made of the class, its fields and those of a model it wraps, without paths,
-    endpoints, keys, batch sizes, timeouts and the like. A model loaded from a folder is
-    known by the content of its files: elsewhere it is the same, changed it is another.
+    Both are made of the model when they are first asked for, and not again.
+
+    Attributes:
+        model: the embedding model.
 
     Raises:
-        InvalidOptionError: when it is not a LlamaIndex embedding model.
+        InvalidOptionError: when it is something else.
     """
-    settings = json.dumps(_settings(checked_model(embed_model)), sort_keys=True)
-    return hashlib.sha256(settings.encode()).hexdigest()
 
+    model: BaseEmbedding
 
-def model_label(embed_model: BaseEmbedding) -> str:
-    """Return the model's name for people; of a folder, its last component."""
-    name = checked_model(embed_model).model_name
-    if not name or name == "unknown":
-        return type(embed_model).__name__
-    path = Path(name)
-    if path.is_absolute() or _model_files(embed_model) is not None:
-        return path.expanduser().resolve().name
-    return name
+    def __post_init__(self) -> None:
+        checked_model(self.model)
+
+    @cached_property
+    def identity(self) -> str:
+        """A sha256 over every setting that changes a vector.
+
+        It is made of the class, its fields and those of a model it wraps, without paths,
+        endpoints, keys, batch sizes, timeouts and the like. A model loaded from a folder is
+        known by the content of its files: elsewhere it is the same, changed it is another.
+        """
+        settings = json.dumps(_settings(self.model), sort_keys=True)
+        return hashlib.sha256(settings.encode()).hexdigest()
+
+    @cached_property
+    def label(self) -> str:
+        """The model's name for people; of a folder, its last component."""
+        name = self.model.model_name
+        if not name or name == "unknown":
+            return type(self.model).__name__
+        path = Path(name)
+        if path.is_absolute() or _model_files(self.model) is not None:
+            return path.expanduser().resolve().name
+        return name
 
 
 def checked_model(embed_model: object) -> BaseEmbedding:

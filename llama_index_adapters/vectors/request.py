@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,26 +10,16 @@ import numpy as np
 import tenacity
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
-from tenacity.wait import wait_base, wait_random_exponential
 
 from llama_index_adapters.errors import EmbeddingError
-from llama_index_adapters.services.errors import (
-    REFUSED,
-    REJECTED,
-    WaitAsTold,
-    described,
-    is_transient,
-    may_be_shown,
-    status_of,
-)
+from llama_index_adapters.services.errors import REJECTED, Failure, is_transient, status_of
+from llama_index_adapters.services.retries import retry_policy
+from llama_index_adapters.services.threads import Stop
 from llama_index_adapters.vectors.checks import checked_vectors
-from llama_index_adapters.vectors.identity import model_label
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.response_order import ResponseOrder
 
-logger = logging.getLogger(__name__)
-
 ATTEMPTS = 4
-RETRY_WAIT: wait_base = wait_random_exponential(multiplier=1, max=30)  # seconds
 # So many rejected texts in one batch are no accident; the rest of it is not tried any more.
 MOST_REJECTED = 3
 
@@ -61,6 +50,7 @@ class BatchRequest:
         is_service: whether an answer that is not vectors may be another one next time.
         order: restores the order of an answer.
         keep: stores texts with the vectors they got; raises EmbeddingError for what is none.
+        stop: ends the waits between attempts.
     """
 
     model: BaseEmbedding
@@ -68,6 +58,7 @@ class BatchRequest:
     is_service: bool
     order: ResponseOrder
     keep: Callable[[Sequence[str], object], Any]
+    stop: Stop
 
     def __call__(self, texts: Sequence[str]) -> int:
         """Ask and keep; return the number of texts.
@@ -100,14 +91,8 @@ class BatchRequest:
         return len(texts)
 
     def _until_kept(self, texts: Sequence[str]) -> None:
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=WaitAsTold(RETRY_WAIT),
-            retry=tenacity.retry_if_exception(self._may_pass),
-            before_sleep=_log,
-            reraise=True,
-        )
-        retrying(self._once, texts)
+        policy = retry_policy(ATTEMPTS, self._may_pass, "A batch of texts")
+        tenacity.Retrying(sleep=self.stop.pause, **policy)(self._once, texts)
 
     def _once(self, texts: Sequence[str]) -> None:
         vectors: Any
@@ -143,7 +128,7 @@ def ask_passages(model: BaseEmbedding, texts: Sequence[str]) -> NDArray[np.float
     failure: Exception | None = None
     try:
         with ResponseOrder(model) as order:
-            BatchRequest(model, True, False, order, keep)(list(texts))
+            BatchRequest(model, True, False, order, keep, Stop())(list(texts))
     except Exception as error:
         failure = error
     if failure is not None:
@@ -159,28 +144,19 @@ def explained(failure: Exception, model: BaseEmbedding, texts: Sequence[str]) ->
         model: the model that was asked.
         texts: what it was sent; none of them is repeated.
     """
-    message = f"The embedding model {model_label(model)} failed."
+    message = f"The embedding model {IdentifiedModel(model).label} failed."
     cause: BaseException = failure
-    error: EmbeddingError
     if isinstance(failure, RejectedTextError):
         cause = failure.__cause__ or failure
-        said = described(cause, model, texts)
-        error = RejectedTextError(f"{message} {failure} ({said}).", failure.text)
+    told = Failure.of(cause, model, texts)
+    error: EmbeddingError
+    if isinstance(failure, RejectedTextError):
+        error = RejectedTextError(f"{message} {failure} ({told.text}).", failure.text)
     elif isinstance(failure, EmbeddingError):
         error = EmbeddingError(f"{message} {str(failure).rstrip('.')}.")
     else:
-        refused = status_of(failure) in REFUSED
-        advice = " It refuses the credentials; check its key." if refused else ""
-        error = EmbeddingError(f"{message} {described(failure, model, texts)}.{advice}")
-    error.__cause__ = cause if may_be_shown(cause, model, texts) else None
+        advice = " It refuses the credentials; check its key." if told.refused else ""
+        error = EmbeddingError(f"{message} {told.text}.{advice}")
+    error.__cause__ = told.cause
     error.__suppress_context__ = True
     return error
-
-
-def _log(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    logger.warning(
-        "A batch of texts failed (%s); trying again in %.1f seconds.",
-        type(error).__name__,
-        state.upcoming_sleep,
-    )

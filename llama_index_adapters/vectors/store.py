@@ -185,7 +185,7 @@ class EmbeddingStore:
         """Store one vector per text in one transaction; what is there already stays.
 
         Args:
-            model_id: see :func:`llama_index_adapters.vectors.identity.model_identity`.
+            model_id: see :attr:`llama_index_adapters.vectors.identity.IdentifiedModel.identity`.
             role: how the texts were embedded.
             texts: ``n`` texts.
             vectors: ``(n, dim)``, anything NumPy can read as numbers.

@@ -15,7 +15,8 @@ from pathlib import Path
 from unittest import mock
 
 from llama_index_adapters import EmbeddingQAFinetuneDataset
-from llama_index_adapters.adapters.disk.config import AdapterMetadata
+from llama_index_adapters.adapters.disk.config import QueryModel
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.cli import main, models
@@ -90,7 +91,7 @@ def _everything() -> Path:
             (directory / name).mkdir()
         elif data != b"absent":
             (directory / name).write_bytes(data)
-    metadata = AdapterMetadata(base_model="somebody's")
+    metadata = AdapterMetadata(query_models=(QueryModel(name="somebody's"),))
     save_adapter(directory / "adapter", LinearAdapter(8), metadata=metadata)
     save_adapter(directory / "of-any", LinearAdapter(8))
     save_adapter(directory / "broken", LinearAdapter(8))

@@ -23,7 +23,7 @@ from llama_index_adapters.errors import (
 )
 from llama_index_adapters.retrieval.ranking import top_k
 from llama_index_adapters.vectors import local
-from llama_index_adapters.vectors.embed import embed_texts
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.bad_inputs.rows import EYE, NAN, ROWS, BadInput, Call, holds, rows
 from tests.fakes import CountingEmbedding
@@ -96,11 +96,11 @@ def _arrays() -> Iterator[BadInput]:
 def _embedded(texts: Any, answer: Any, role: Any, directory: Path) -> object:
     with EmbeddingStore(directory / "store.sqlite3") as store:
         model = CountingEmbedding(answer=answer)
-        return embed_texts(model, texts, role, store, show_progress=False)
+        return Embedder(model, store, show_progress=False).texts(texts, role).vectors
 
 
 def _embedding() -> Iterator[BadInput]:
-    name = "embed_texts"
+    name = "Embedder.texts"
 
     def embed(texts: Any, answer: Any = None, role: Any = "passage") -> Call:
         return partial(_embedded, texts, answer, role)

@@ -1,187 +1,211 @@
-"""What ``config.json`` holds."""
+"""What ``config.json`` holds in format 2; ``docs/format.md`` describes it for other readers."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
-import numpy as np
 from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from llama_index_adapters.adapters.disk.files import CONFIG
-from llama_index_adapters.adapters.disk.llamaindex import old_kind
-from llama_index_adapters.adapters.families import CUSTOM, KINDS, Arrays
+from llama_index_adapters.adapters.families import CUSTOM, FAMILIES
 from llama_index_adapters.errors import InvalidAdapterError, closest_name
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+UPGRADE = "Upgrade llama-index-adapters."
+
+_Dimension = Annotated[int, Field(gt=0)]
+_SectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+_Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
-class AdapterMetadata:
-    """What is known about an adapter beside its weights; every part may be missing.
+class Entry(BaseModel):
+    """A part of the config: values of the right type, and none that nobody reads."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class QueryModel(Entry):
+    """A model that embeds queries, and how its vector enters the map.
 
     Attributes:
-        base_model: name of the embedding model it was trained on, as
-            :func:`llama_index_adapters.vectors.identity.model_label` gives it.
-        base_model_identity: hash of that model's settings.
-        query_dim: dimension of the query vectors; a built-in adapter knows it.
-        passage_dim: dimension of the passage vectors; likewise.
-        training: the options it was trained with, as JSON can hold them.
-        data: what it was trained on: ``fingerprint``, the counts ``queries`` and ``passages``.
-            Never texts.
-        metrics: measured figures by system (``base``, ``adapted``), then by metric.
+        name: as :class:`llama_index_adapters.vectors.identity.IdentifiedModel` labels it.
+        identity: hash of the model's settings.
+        role: ``base`` for the model that embedded the passages, ``other`` for any other.
+        dimension: dimension of its vectors, where it is known.
+        normalise: ``unit`` when its vector enters at length one, ``none`` when as it comes.
     """
-
-    base_model: str | None = None
-    base_model_identity: str | None = None
-    query_dim: int | None = None
-    passage_dim: int | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class Dimensions(_Strict):
-    """Dimensions of the vectors, where they are known."""
-
-    query: int | None = None
-    passage: int | None = None
-
-
-class BaseModelInfo(_Strict):
-    """The embedding model an adapter was trained on."""
 
     name: str | None = None
     identity: str | None = None
+    role: Literal["base", "other"] = "base"
+    dimension: _Dimension | None = None
+    normalise: Literal["unit", "none"] = "unit"
 
 
-class AdapterConfig(_Strict):
-    """What ``config.json`` holds."""
+class Dimensions(Entry):
+    """Dimensions of what a map takes and of what it gives, where they are known."""
 
-    format_version: int
+    input: _Dimension | None = None
+    output: _Dimension | None = None
+
+
+class Half(Entry):
+    """A map of vectors: of queries, or of passages.
+
+    Attributes:
+        kind: the word of its family, ``"custom"`` for a user's own class.
+        adapter_class: the name of a user's own class, for people; nothing imports it.
+        arguments: what the class is built from.
+        dimensions: of the vectors that it takes and gives.
+        result_length: ``base`` for the length of the base model's vector of the same text, or
+            the length that every result has.
+    """
+
     kind: str
     adapter_class: str | None = None
     arguments: dict[str, Any]
     dimensions: Dimensions = Dimensions()
-    unit_input: bool
+    result_length: Literal["base"] | _Length = "base"
+
+
+class SectionEntry(Entry):
+    """What a later release adds; its arrays are in ``model.safetensors`` under its name.
+
+    Attributes:
+        changes_vectors: whether vectors come out wrong for who does not know the section.
+        content: what it says, as its name defines.
+    """
+
+    changes_vectors: bool
+    content: dict[str, Any] = Field(default_factory=dict)
+
+
+class AdapterConfig(Entry):
+    """What ``config.json`` holds.
+
+    Attributes:
+        query_models: the models whose vectors, side by side in this order, are mapped.
+        queries: the map of queries.
+        passages: the map of passages; None where they stay as they are.
+        sections: what this release does not know, by name.
+    """
+
+    format_version: int
     fingerprint: str
-    base_model: BaseModelInfo = BaseModelInfo()
+    query_models: Annotated[list[QueryModel], Field(min_length=1)]
+    queries: Half
+    passages: Half | None = None
+    sections: dict[_SectionName, SectionEntry] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
 
-    def metadata(self) -> AdapterMetadata:
-        """Return what was saved beside the weights."""
-        return AdapterMetadata(
-            base_model=self.base_model.name,
-            base_model_identity=self.base_model.identity,
-            query_dim=self.dimensions.query,
-            passage_dim=self.dimensions.passage,
-            training=self.training,
-            data=self.data,
-            metrics=self.metrics,
-        )
+    @property
+    def unit_input(self) -> bool:
+        """Whether queries enter the map at length one."""
+        return self.query_models[0].normalise == "unit"
 
 
-def checked_config(written: dict[str, Any], directory: Path) -> AdapterConfig:
-    """Return the config that :func:`save_adapter` wrote.
+def dimension_of(value: object) -> int | None:
+    """Return a value when it looks like a dimension."""
+    return value if type(value) is int and value > 0 else None
+
+
+def require_version(written: Mapping[str, Any], path: Path) -> int:
+    """Return the format version of a config.
 
     Raises:
-        InvalidAdapterError: for another format version, a missing or wrong entry, or an
-            unknown kind.
+        InvalidAdapterError: when there is none, or one that this release does not read.
     """
-    path, version = directory / CONFIG, written.get("format_version")
+    version = written.get("format_version")
     if type(version) is int and version > FORMAT_VERSION:
         raise InvalidAdapterError(
             f"{path} has format version {version}; this release reads up to {FORMAT_VERSION}. "
-            "Upgrade llama-index-adapters."
+            f"{UPGRADE}"
         )
     if type(version) is not int or version < 1:
         raise InvalidAdapterError(
-            f"{path} has format_version {version!r}; expected {FORMAT_VERSION}."
+            f"{path} has format_version {version!r}; expected a number from 1 to {FORMAT_VERSION}."
         )
-    try:
-        config = AdapterConfig.model_validate(written)
-    except ValidationError as error:
-        found = "; ".join(
-            f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3]
-        )
-        raise InvalidAdapterError(f"{path} is not a valid adapter config: {found}.") from error
-    if config.kind != CUSTOM and config.kind not in KINDS:
-        raise InvalidAdapterError(
-            f"{path} names the adapter kind {config.kind!r}; known: {', '.join(KINDS)}, {CUSTOM}."
-            + closest_name(config.kind, KINDS)
-        )
+    return version
+
+
+def parsed_config(written: Mapping[str, Any], path: Path) -> AdapterConfig:
+    """Return a config of format 2.
+
+    Raises:
+        InvalidAdapterError: for an entry that is missing, wrong or not part of the format, an
+            unknown kind, or an unknown section that changes vectors.
+    """
+    config = parsed(AdapterConfig, written, path)
+    for half in (config.queries, config.passages):
+        if half is not None:
+            require_known_kind(half.kind, path)
+    for name, section in config.sections.items():
+        if section.changes_vectors:
+            raise InvalidAdapterError(
+                f"{path} has a section {name!r} that changes vectors, and this release does not "
+                f"know it. {UPGRADE}"
+            )
+    require_consistent(config, path)
     return config
 
 
-def old_config(arguments: dict[str, Any]) -> AdapterConfig:
-    """Return the config of a directory that LlamaIndex's engine wrote."""
-    return AdapterConfig(
-        format_version=0,
-        kind=old_kind(arguments),
-        arguments=arguments,
-        dimensions=Dimensions(
-            query=dimension_of(arguments, "in_features"),
-            passage=dimension_of(arguments, "out_features"),
-        ),
-        unit_input=False,
-        fingerprint="",
-    )
+_EntryT = TypeVar("_EntryT", bound=BaseModel)
 
 
-def adapter_fingerprint(kind: str, arguments: Mapping[str, Any], arrays: Arrays) -> str:
-    """Return a sha256 over everything that decides what an adapter does."""
-    digest = hashlib.sha256(to_json([kind, arguments], "get_config_dict()").encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"\n{name} {array.dtype.str} {arrays[name].shape}\n".encode())
-        digest.update(array.data if array.size else b"")
-    return digest.hexdigest()
-
-
-def to_json(value: object, what: str, indent: int | None = None) -> str:
-    """Return JSON with sorted keys.
+def parsed(entry: type[_EntryT], written: Mapping[str, Any], path: Path) -> _EntryT:
+    """Return what was written as an entry of a config.
 
     Raises:
-        InvalidAdapterError: when JSON cannot hold the value.
+        InvalidAdapterError: naming the first three that are missing, wrong or unknown.
     """
     try:
-        return json.dumps(
-            value,
-            default=_plain,
-            sort_keys=True,
-            indent=indent,
-            allow_nan=False,
+        return entry.model_validate(written)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3]
         )
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidAdapterError(f"{what} cannot be written as JSON: {error}.") from error
+        raise InvalidAdapterError(f"{path} is not a valid adapter config: {wrong}.") from error
 
 
-def as_json_holds(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments as reading them back will give them."""
-    held: dict[str, Any] = json.loads(to_json(arguments, "get_config_dict()"))
-    return held
+def require_known_kind(kind: str, path: Path) -> None:
+    """Refuse a kind of adapter that this release does not have.
+
+    Raises:
+        InvalidAdapterError: with the closest known one.
+    """
+    if kind != CUSTOM and kind not in FAMILIES:
+        raise InvalidAdapterError(
+            f"{path} names the adapter kind {kind!r}; known: {', '.join(FAMILIES)}, {CUSTOM}."
+            + closest_name(kind, FAMILIES)
+        )
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return dict(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is not JSON")
+def require_consistent(config: AdapterConfig, source: object) -> None:
+    """Refuse query models that do not fit together, or do not fit the map.
 
-
-def dimension_of(arguments: Mapping[str, Any], name: str) -> int | None:
-    """Return an argument when it looks like a dimension."""
-    value = arguments.get(name)
-    return value if type(value) is int and value > 0 else None
+    Raises:
+        InvalidAdapterError: for two base models, a length of a base that is not asked, or
+            dimensions that do not add up.
+    """
+    bases = sum(model.role == "base" for model in config.query_models)
+    if bases > 1:
+        raise InvalidAdapterError(
+            f"{source} names {bases} query models as the base; one model embedded the passages."
+        )
+    if not bases and config.queries.result_length == "base":
+        raise InvalidAdapterError(
+            f"{source} gives a result the length of the base model's vector, but no query model "
+            "is the base; expected a number as result_length."
+        )
+    dimensions = [model.dimension for model in config.query_models]
+    expected = config.queries.dimensions.input
+    known = [dimension for dimension in dimensions if dimension is not None]
+    if expected is not None and len(known) == len(dimensions) and sum(known) != expected:
+        raise InvalidAdapterError(
+            f"{source} has query models of {' and '.join(map(str, known))} dimensions, but its "
+            f"map takes {expected}; expected their sum."
+        )

@@ -9,13 +9,24 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from llama_index_adapters.adapters.disk.files import MAX_WEIGHT_BYTES, OLD_WEIGHTS, read_file
+from llama_index_adapters.adapters.disk.config import (
+    AdapterConfig,
+    Dimensions,
+    Half,
+    QueryModel,
+    dimension_of,
+)
+from llama_index_adapters.adapters.disk.untrusted_files import (
+    MAX_WEIGHT_BYTES,
+    PICKLED_WEIGHTS,
+    read_file,
+)
 from llama_index_adapters.adapters.families import CUSTOM
 from llama_index_adapters.errors import InvalidAdapterError
 
@@ -23,14 +34,30 @@ _LINEAR = frozenset({"in_features", "out_features", "bias"})
 _TWO_LAYER = _LINEAR | {"hidden_features", "activation_fn_str", "add_residual"}
 
 
-def is_old_config(config: Mapping[str, Any]) -> bool:
+def is_llamaindex_config(config: Mapping[str, Any]) -> bool:
     """Return whether a config was written by LlamaIndex, which names neither format nor kind."""
-    return not config.keys() & {"format_version", "kind"}
+    return not config.keys() & {"format_version", "kind", "query_models"}
 
 
-def old_kind(config: Mapping[str, Any]) -> str:
+def llamaindex_config(arguments: dict[str, Any]) -> AdapterConfig:
+    """Return the config of a directory that LlamaIndex's engine wrote, without a fingerprint."""
+    query_dim = dimension_of(arguments.get("in_features"))
+    return AdapterConfig(
+        format_version=0,
+        fingerprint="",
+        query_models=[QueryModel(dimension=query_dim, normalise="none")],
+        queries=Half(
+            kind=_kind(arguments.keys()),
+            arguments=arguments,
+            dimensions=Dimensions(
+                input=query_dim, output=dimension_of(arguments.get("out_features"))
+            ),
+        ),
+    )
+
+
+def _kind(names: Set[str]) -> str:
     """Return the kind whose constructor takes these arguments, ``"custom"`` when none does."""
-    names = config.keys()
     if {"in_features", "out_features"} <= names <= _LINEAR:
         return "linear"
     if {"in_features", "hidden_features", "out_features"} <= names <= _TWO_LAYER:
@@ -38,7 +65,7 @@ def old_kind(config: Mapping[str, Any]) -> str:
     return CUSTOM
 
 
-def read_old_weights(directory: Path) -> dict[str, NDArray[Any]]:
+def read_pickled_weights(directory: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of ``pytorch_model.bin``; imports torch.
 
     Raises:
@@ -47,8 +74,8 @@ def read_old_weights(directory: Path) -> dict[str, NDArray[Any]]:
     """
     import torch
 
-    path = directory / OLD_WEIGHTS
-    data = read_file(directory, OLD_WEIGHTS, MAX_WEIGHT_BYTES)
+    path = directory / PICKLED_WEIGHTS
+    data = read_file(directory, PICKLED_WEIGHTS, MAX_WEIGHT_BYTES)
     try:
         _require_plain_zip(data)
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

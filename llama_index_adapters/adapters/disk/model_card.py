@@ -5,34 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llama_index_adapters.adapters.disk.config import AdapterConfig, Dimensions
 
-def model_card(
-    *,
-    kind: str,
-    query_dim: int | None,
-    passage_dim: int | None,
-    base_model: str | None,
-    data: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-) -> str:
-    """Return the model card of an adapter, as Markdown.
 
-    Args:
-        kind: the adapter's family, ``"custom"`` for a user's own.
-        query_dim: dimension of the query vectors.
-        passage_dim: dimension of the passage vectors.
-        base_model: name of the embedding model it was trained on.
-        data: counts of the training data, by name.
-        metrics: measured figures by system (``base``, ``adapted``), then by metric.
-    """
-    model = f"`{_one_line(base_model)}`" if base_model else "an embedding model it does not name"
+def model_card(config: AdapterConfig) -> str:
+    """Return the model card of an adapter, as Markdown."""
+    kind, dimensions = config.queries.kind, config.queries.dimensions
+    names = [f"`{_one_line(model.name)}`" for model in config.query_models if model.name]
+    model = " and ".join(names) or "an embedding model it does not name"
     sections = [
         "---\nlibrary_name: llama-index-adapters\n"
         "tags:\n- embeddings\n- retrieval\n- llama-index\n---",
         "# Embedding adapter",
         f"A {kind} adapter for the query side of {model}. It changes the vector of a query and "
         "leaves the vectors of the documents as they are, so an existing index keeps working."
-        + (_DIMENSIONS.format(query_dim, passage_dim) if query_dim and passage_dim else ""),
+        + _from_to(dimensions),
         "## Use",
         "```python\n"
         "from llama_index_adapters import AdapterEmbeddingModel\n"
@@ -42,13 +29,19 @@ def model_card(
         "`base_embed_model` is the LlamaIndex embedding model named above"
         + (", `MyAdapter` the adapter's own class" if kind == "custom" else "")
         + ". Install with `pip install llama-index-adapters`.",
-        *_table(metrics),
-        *_counts(data),
+        *_table(config.metrics),
+        *_counts(config.data),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-_DIMENSIONS = " It takes vectors of {} dimensions and returns vectors of {}."
+def _from_to(dimensions: Dimensions) -> str:
+    if not (dimensions.input and dimensions.output):
+        return ""
+    return (
+        f" It takes vectors of {dimensions.input} dimensions and returns vectors of "
+        f"{dimensions.output}."
+    )
 
 
 def _arguments(kind: str) -> str:

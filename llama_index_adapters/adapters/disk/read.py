@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from llama_index_adapters.adapters.disk.config import (
+    UPGRADE,
     AdapterConfig,
-    adapter_fingerprint,
-    checked_config,
-    old_config,
+    parsed_config,
+    require_version,
 )
-from llama_index_adapters.adapters.disk.files import (
+from llama_index_adapters.adapters.disk.fingerprint import adapter_fingerprint
+from llama_index_adapters.adapters.disk.format_one import (
+    fingerprint_of_format_one,
+    upgraded_config,
+)
+from llama_index_adapters.adapters.disk.llamaindex import (
+    is_llamaindex_config,
+    llamaindex_config,
+    read_pickled_weights,
+)
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata, Section
+from llama_index_adapters.adapters.disk.parts import (
+    PASSAGES,
+    QUERIES,
+    joined,
+    section_part,
+    separated,
+)
+from llama_index_adapters.adapters.disk.untrusted_files import (
     CONFIG,
-    OLD_WEIGHTS,
+    PICKLED_WEIGHTS,
     WEIGHTS,
     adapter_directory,
     has_file,
@@ -23,20 +43,88 @@ from llama_index_adapters.adapters.disk.files import (
     read_safetensors,
     require_finite,
 )
-from llama_index_adapters.adapters.disk.llamaindex import is_old_config, read_old_weights
-from llama_index_adapters.adapters.families import Arrays
+from llama_index_adapters.adapters.families import Arrays, build_transform
+from llama_index_adapters.adapters.served.base import Transform
 from llama_index_adapters.errors import InvalidAdapterError, MissingFileError
 from llama_index_adapters.files.text import as_path
 
 
 @dataclass(frozen=True)
 class StoredAdapter:
-    """A directory that was read and checked, before anything is built from it."""
+    """A directory that was read and checked, before anything is built from it.
+
+    Attributes:
+        path: the directory.
+        config: what it says, as format 2 has it, whatever format it is in.
+        parts: the arrays of each part, see :mod:`llama_index_adapters.adapters.disk.parts`.
+        written_by_llamaindex: whether LlamaIndex's engine wrote it.
+    """
 
     path: Path
     config: AdapterConfig
-    arrays: Arrays
+    parts: Mapping[str, Arrays]
     written_by_llamaindex: bool
+
+    @property
+    def query_arrays(self) -> Arrays:
+        """The arrays of the map of queries."""
+        return self.parts[QUERIES]
+
+    def metadata(self) -> AdapterMetadata:
+        """Return what was saved beside the weights."""
+        config, dimensions = self.config, self.config.queries.dimensions
+        return AdapterMetadata(
+            query_models=tuple(config.query_models),
+            query_dim=dimensions.input,
+            passage_dim=dimensions.output,
+            training=config.training,
+            data=config.data,
+            metrics=config.metrics,
+            sections={
+                name: Section(section.content, self.parts[section_part(name)])
+                for name, section in config.sections.items()
+            },
+        )
+
+    def query_transform(self) -> Transform:
+        """Build the numpy half of the map of queries, of a built-in kind.
+
+        Raises:
+            InvalidAdapterError: when arguments, arrays and dimensions do not fit together.
+        """
+        half = self.config.queries
+        transform = build_transform(half.kind, half.arguments, self.query_arrays, self.path)
+        for declared, made in (
+            (half.dimensions.input, transform.query_dim),
+            (half.dimensions.output, transform.passage_dim),
+        ):
+            if declared not in (None, made):
+                raise InvalidAdapterError(
+                    f"{self.path} declares a map of {half.dimensions.input} to "
+                    f"{half.dimensions.output} dimensions, but its arguments make one of "
+                    f"{transform.query_dim} to {transform.passage_dim}."
+                )
+        return transform
+
+
+def require_one_query_map(stored: StoredAdapter) -> None:
+    """Refuse what the format can say and this release cannot compute.
+
+    Raises:
+        InvalidAdapterError: for a map of passages, several query models, or results of a
+            length that is not the base query vector's.
+    """
+    config, more = stored.config, None
+    if config.passages is not None:
+        more = "maps passages too"
+    elif len(config.query_models) > 1:
+        more = f"maps the query vectors of {len(config.query_models)} models, side by side"
+    elif config.queries.result_length != "base":
+        more = f"gives every query the length {config.queries.result_length:g}"
+    if more is not None:
+        raise InvalidAdapterError(
+            f"{stored.path} {more}, which this release does not do. {UPGRADE}"
+        )
 
 
 def read_adapter(path: str | PathLike[str]) -> StoredAdapter:
@@ -73,21 +161,51 @@ class _TornReadError(InvalidAdapterError):
 def _read_once(path: str | PathLike[str]) -> StoredAdapter:
     directory = adapter_directory(path)
     written = read_config(directory)
-    old = is_old_config(written)
-    config = old_config(written) if old else checked_config(written, directory)
-    if has_file(directory, WEIGHTS):
-        arrays = read_safetensors(directory)
-    elif old and has_file(directory, OLD_WEIGHTS):
-        arrays = read_old_weights(directory)
+    if is_llamaindex_config(written):
+        config, arrays = (
+            llamaindex_config(written),
+            joined({QUERIES: _arrays_of_llamaindex(directory)}),
+        )
+    elif require_version(written, directory / CONFIG) == 1:
+        config, arrays = _read_format_one(written, directory)
     else:
+        config = parsed_config(written, directory / CONFIG)
+        arrays = _arrays(directory)
+        _require_same(adapter_fingerprint(config, arrays), config, directory)
+    config = config.model_copy(update={"fingerprint": adapter_fingerprint(config, arrays)})
+    parts = separated(arrays, _parts(config), directory)
+    for part in (QUERIES, PASSAGES):
+        require_finite(parts.get(part, {}), directory)
+    return StoredAdapter(directory, config, parts, is_llamaindex_config(written))
+
+
+def _parts(config: AdapterConfig) -> list[str]:
+    halves = [QUERIES] if config.passages is None else [QUERIES, PASSAGES]
+    return [*halves, *map(section_part, config.sections)]
+
+
+def _read_format_one(written: Mapping[str, Any], directory: Path) -> tuple[AdapterConfig, Arrays]:
+    config, arrays = upgraded_config(written, directory / CONFIG), _arrays(directory)
+    half = config.queries
+    _require_same(fingerprint_of_format_one(half.kind, half.arguments, arrays), config, directory)
+    return config, joined({QUERIES: arrays})
+
+
+def _arrays(directory: Path) -> Arrays:
+    if not has_file(directory, WEIGHTS):
         raise missing(directory, WEIGHTS)
-    require_finite(arrays, directory)
-    fingerprint = adapter_fingerprint(config.kind, config.arguments, arrays)
-    if old:
-        config = config.model_copy(update={"fingerprint": fingerprint})
-    elif fingerprint != config.fingerprint:
+    return read_safetensors(directory)
+
+
+def _arrays_of_llamaindex(directory: Path) -> Arrays:
+    if not has_file(directory, WEIGHTS) and has_file(directory, PICKLED_WEIGHTS):
+        return read_pickled_weights(directory)
+    return _arrays(directory)
+
+
+def _require_same(fingerprint: str, config: AdapterConfig, directory: Path) -> None:
+    if fingerprint != config.fingerprint:
         raise _TornReadError(
             f"{directory / CONFIG} and {WEIGHTS} do not belong together: the fingerprint in the "
             "config is of other weights. Save the adapter again, or copy both files."
         )
-    return StoredAdapter(directory, config, arrays, old)

@@ -11,29 +11,35 @@ import safetensors.numpy
 from llama_index_adapters.adapters.disk.config import (
     FORMAT_VERSION,
     AdapterConfig,
-    AdapterMetadata,
-    BaseModelInfo,
     Dimensions,
+    Half,
+    QueryModel,
+    SectionEntry,
+    dimension_of,
+    require_consistent,
+)
+from llama_index_adapters.adapters.disk.fingerprint import (
     adapter_fingerprint,
     as_json_holds,
-    dimension_of,
     to_json,
 )
-from llama_index_adapters.adapters.disk.files import (
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
+from llama_index_adapters.adapters.disk.model_card import model_card
+from llama_index_adapters.adapters.disk.parts import QUERIES, joined, section_part
+from llama_index_adapters.adapters.disk.untrusted_files import (
     CARD,
     CONFIG,
-    OLD_WEIGHTS,
+    PICKLED_WEIGHTS,
     WEIGHTS,
     require_finite,
 )
-from llama_index_adapters.adapters.disk.model_card import model_card
 from llama_index_adapters.adapters.families import CUSTOM, Arrays, build_transform, kind_of
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, UnwritableFileError
 from llama_index_adapters.files.atomic import replace_directory
 from llama_index_adapters.files.text import as_path
 from llama_index_adapters.version import __version__
 
-_OWN_FILES = frozenset({CONFIG, WEIGHTS, CARD, OLD_WEIGHTS})
+_OWN_FILES = frozenset({CONFIG, WEIGHTS, CARD, PICKLED_WEIGHTS})
 _LIBRARIES = ("llama-index-core", "numpy", "safetensors", "torch")
 
 
@@ -52,11 +58,7 @@ class Savable(Protocol):
 
 
 def save_adapter(
-    path: str | PathLike[str],
-    adapter: Savable,
-    *,
-    metadata: AdapterMetadata | None = None,
-    unit_input: bool | None = None,
+    path: str | PathLike[str], adapter: Savable, *, metadata: AdapterMetadata | None = None
 ) -> str:
     """Write an adapter's directory, whole or not at all.
 
@@ -67,56 +69,92 @@ def save_adapter(
         path: the directory to write.
         adapter: the adapter to save.
         metadata: what is known about it beside its weights.
-        unit_input: whether the adapter expects queries of unit length; what the adapter itself
-            says when left out.
 
     Returns:
         The fingerprint of what was written, as reading it gives it again.
 
     Raises:
-        InvalidAdapterError: when its arrays hold NaN or infinity, or its config or metadata
-            cannot be written as JSON.
+        InvalidAdapterError: when its arrays hold NaN or infinity, its config or metadata cannot
+            be written as JSON, or the query models do not fit it.
         InvalidOptionError: when the directory holds other files.
         InvalidFileError: when ``path`` is a file.
         UnwritableFileError: when the directory cannot be written.
     """
     metadata = metadata or AdapterMetadata()
-    kind = kind_of(type(adapter))
-    arguments, arrays = as_json_holds(adapter.get_config_dict()), adapter.arrays()
-    require_finite(arrays, type(adapter).__name__)
-    query_dim, passage_dim = metadata.query_dim, metadata.passage_dim
-    if kind == CUSTOM:
-        query_dim = query_dim or dimension_of(vars(adapter), "in_features")
-        passage_dim = passage_dim or dimension_of(vars(adapter), "out_features")
-    else:
-        transform = build_transform(kind, arguments, arrays, type(adapter).__name__)
-        query_dim, passage_dim = transform.query_dim, transform.passage_dim
+    arrays = adapter.arrays()
+    half = _query_half(adapter, arrays, metadata)
     config = AdapterConfig(
         format_version=FORMAT_VERSION,
-        kind=kind,
-        adapter_class=type(adapter).__name__ if kind == CUSTOM else None,
-        arguments=arguments,
-        dimensions=Dimensions(query=query_dim, passage=passage_dim),
-        unit_input=adapter.unit_input if unit_input is None else unit_input,
-        fingerprint=adapter_fingerprint(kind, arguments, arrays),
-        base_model=BaseModelInfo(name=metadata.base_model, identity=metadata.base_model_identity),
+        fingerprint="",
+        query_models=_query_models(adapter, metadata, half),
+        queries=half,
+        sections={
+            name: SectionEntry(changes_vectors=False, content=dict(section.content))
+            for name, section in metadata.sections.items()
+        },
         training=dict(metadata.training),
         data=dict(metadata.data),
         metrics=dict(metadata.metrics),
-        versions={
-            "llama-index-adapters": __version__,
-            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
-        },
+    )
+    require_consistent(config, "The adapter's metadata")
+    of_sections = {
+        section_part(name): section.arrays for name, section in metadata.sections.items()
+    }
+    return write_adapter(path, config, joined({QUERIES: arrays, **of_sections}))
+
+
+def _query_half(adapter: Savable, arrays: Arrays, metadata: AdapterMetadata) -> Half:
+    kind, name = kind_of(type(adapter)), type(adapter).__name__
+    arguments = as_json_holds(adapter.get_config_dict())
+    require_finite(arrays, name)
+    if kind == CUSTOM:
+        query_dim = metadata.query_dim or dimension_of(vars(adapter).get("in_features"))
+        passage_dim = metadata.passage_dim or dimension_of(vars(adapter).get("out_features"))
+    else:
+        transform = build_transform(kind, arguments, arrays, name)
+        query_dim, passage_dim = transform.query_dim, transform.passage_dim
+    return Half(
+        kind=kind,
+        adapter_class=name if kind == CUSTOM else None,
+        arguments=arguments,
+        dimensions=Dimensions(input=query_dim, output=passage_dim),
+    )
+
+
+def _query_models(adapter: Savable, metadata: AdapterMetadata, half: Half) -> list[QueryModel]:
+    known: dict[str, object] = {"normalise": "unit" if adapter.unit_input else "none"}
+    if len(metadata.query_models) == 1:
+        known["dimension"] = half.dimensions.input
+    return [model.model_copy(update=known) for model in metadata.query_models]
+
+
+def write_adapter(path: str | PathLike[str], config: AdapterConfig, arrays: Arrays) -> str:
+    """Write a directory in format 2, whole or not at all.
+
+    Args:
+        path: the directory to write.
+        config: what it says; fingerprint and versions are filled in.
+        arrays: of all parts, see :mod:`llama_index_adapters.adapters.disk.parts`.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        InvalidAdapterError: when the config cannot be written as JSON.
+        InvalidOptionError: when the directory holds other files.
+        InvalidFileError: when ``path`` is a file.
+        UnwritableFileError: when the directory cannot be written.
+    """
+    fingerprint = adapter_fingerprint(config, arrays)
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    config = config.model_copy(
+        update={
+            "fingerprint": fingerprint,
+            "versions": {"llama-index-adapters": __version__, **versions},
+        }
     )
     text = to_json(dict(config), "its config and metadata", indent=2) + "\n"
-    card = model_card(
-        kind=kind,
-        query_dim=query_dim,
-        passage_dim=passage_dim,
-        base_model=metadata.base_model,
-        data=metadata.data,
-        metrics=metadata.metrics,
-    )
+    card = model_card(config)
     require_own_directory(path)
     try:
         with replace_directory(fspath(path)) as directory:
@@ -127,7 +165,7 @@ def save_adapter(
         raise UnwritableFileError(
             f"The adapter could not be written to {path} ({error}); what was there is as it was."
         ) from error
-    return config.fingerprint
+    return fingerprint
 
 
 def require_own_directory(path: str | PathLike[str]) -> None:

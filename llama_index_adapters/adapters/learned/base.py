@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from llama_index_adapters.adapters.disk.read import StoredAdapter, read_adapter
+from llama_index_adapters.adapters.disk.read import (
+    StoredAdapter,
+    read_adapter,
+    require_one_query_map,
+)
 from llama_index_adapters.adapters.disk.save import save_adapter
-from llama_index_adapters.adapters.families import CUSTOM, KINDS, build_transform, kind_of
+from llama_index_adapters.adapters.families import CUSTOM, FAMILIES, kind_of
 from llama_index_adapters.adapters.served.arrays import MAX_DIMENSION
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 
@@ -135,11 +139,12 @@ def load_adapter(
         InvalidAdapterError: when it cannot be used, saying why.
     """
     stored = read_adapter(path)
+    require_one_query_map(stored)
     adapter_class = class_to_load(stored, adapter_cls, serving=False)
     if adapter_class is None:
         # The numpy half checks every shape before torch allocates what the config asks for.
-        build_transform(stored.config.kind, stored.config.arguments, stored.arrays, stored.path)
-        adapter_class = KINDS[stored.config.kind].adapter_class()
+        stored.query_transform()
+        adapter_class = FAMILIES[stored.config.queries.kind].learned_class()
     adapter = build_adapter(stored, adapter_class)
     adapter.unit_input = stored.config.unit_input
     return adapter
@@ -159,13 +164,14 @@ def class_to_load(
         InvalidOptionError: when ``adapter_cls`` is no class of an adapter.
         InvalidAdapterError: when it is not the one that was saved.
     """
-    if adapter_cls is None and stored.config.kind != CUSTOM:
+    half = stored.config.queries
+    if adapter_cls is None and half.kind != CUSTOM:
         return None
     if adapter_cls is not None:
         _require_adapter_class(adapter_cls)
-    if stored.config.kind == CUSTOM:
+    if half.kind == CUSTOM:
         if adapter_cls is None or inspect.isabstract(adapter_cls):
-            name = stored.config.adapter_class or "the class that was saved"
+            name = half.adapter_class or "the class that was saved"
             raise InvalidAdapterError(
                 f"{stored.path} holds an adapter of a class that is not built in ({name}). "
                 "Nothing that a file names is imported: import the class yourself and pass it "
@@ -173,27 +179,26 @@ def class_to_load(
             )
         if kind_of(adapter_cls) == CUSTOM:
             return adapter_cls
-        found = stored.config.adapter_class or "an adapter of another class"
-        raise _wrong_class(stored, found, adapter_cls)
+        raise _wrong_class(stored, half.adapter_class or "an adapter of another class", adapter_cls)
     assert adapter_cls is not None
-    saved = KINDS[stored.config.kind].adapter_class()
+    saved = FAMILIES[half.kind].learned_class()
     if issubclass(saved, adapter_cls):
         return None
     if issubclass(adapter_cls, saved):
         return adapter_cls
     if stored.written_by_llamaindex and kind_of(adapter_cls) == CUSTOM:
         return adapter_cls  # its configs do not say of which class they are
-    if serving and stored.config.kind == "identity":
+    if serving and half.kind == "identity":
         return None  # what training any class gives when nothing beat the base model
-    raise _wrong_class(stored, f"{saved.__name__} (kind {stored.config.kind!r})", adapter_cls)
+    raise _wrong_class(stored, f"{saved.__name__} (kind {half.kind!r})", adapter_cls)
 
 
 def _wrong_class(
-    stored: StoredAdapter, found: str, given: type[BaseAdapter]
+    stored: StoredAdapter, saved: str, adapter_cls: type[BaseAdapter]
 ) -> InvalidAdapterError:
     return InvalidAdapterError(
-        f"{stored.path} holds {found}, but adapter_cls is {given.__name__}. Pass the class that "
-        "was saved; for a built-in one adapter_cls can be left out."
+        f"{stored.path} holds {saved}, but adapter_cls is {adapter_cls.__name__}. Pass the class "
+        "that was saved; for a built-in one adapter_cls can be left out."
     )
 
 
@@ -212,12 +217,13 @@ def build_adapter(stored: StoredAdapter, adapter_class: type[BaseAdapter]) -> Ba
     Raises:
         InvalidAdapterError: when the class does not take these arguments or arrays.
     """
+    arguments = stored.config.queries.arguments
     try:
-        adapter = adapter_class(**stored.config.arguments)
+        adapter = adapter_class(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidAdapterError(
             f"{adapter_class.__name__} cannot be built from the arguments in {stored.path} "
-            f"({', '.join(stored.config.arguments) or 'none'}): {error}"
+            f"({', '.join(arguments) or 'none'}): {error}"
         ) from error
-    adapter.load_arrays(stored.arrays)
+    adapter.load_arrays(stored.query_arrays)
     return adapter

@@ -84,6 +84,18 @@ class LinearAdapter(BaseAdapter):
             "rank": self.rank,
         }
 
+    @classmethod
+    def example_arguments(cls, dim: int) -> list[dict[str, Any]]:
+        """Return arguments that between them reach every branch, for tests of both halves."""
+        return [
+            {"in_features": dim},
+            {"in_features": dim, "bias": True},
+            {"in_features": dim, "out_features": dim + 8, "bias": True},
+            {"in_features": dim, "out_features": dim - 7},
+            {"in_features": dim, "rank": 3},
+            {"in_features": dim, "rank": 3, "bias": True},
+        ]
+
 
 # LlamaIndex's name; same arguments, same arrays.
 LinearLayer = LinearAdapter
@@ -104,3 +116,8 @@ class IdentityAdapter(BaseAdapter):
     def get_config_dict(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {"in_features": self.in_features}
+
+    @classmethod
+    def example_arguments(cls, dim: int) -> list[dict[str, Any]]:
+        """Return arguments that between them reach every branch, for tests of both halves."""
+        return [{"in_features": dim}]

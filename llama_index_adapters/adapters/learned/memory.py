@@ -128,3 +128,9 @@ class MemoryAdapter(BaseAdapter):
             "entries": self.entries,
             "neighbours": self.neighbours,
         }
+
+    @classmethod
+    def example_arguments(cls, dim: int) -> list[dict[str, Any]]:
+        """Return arguments that between them reach every branch, for tests of both halves."""
+        entries = {"entries": 40, "neighbours": 6}
+        return [{"in_features": dim, "out_features": out, **entries} for out in (dim, dim + 8)]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+from llama_index_adapters.adapters.families import forms
 from llama_index_adapters.adapters.learned.base import BaseAdapter
-from llama_index_adapters.adapters.learned.linear import LinearAdapter
-from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter
-
-DEFAULT_RANK = 64
 
 
 def new_adapter(
@@ -21,16 +18,20 @@ def new_adapter(
     """Return an untrained adapter by the name a user asks for, as near the identity as it starts.
 
     Args:
-        name: one of :data:`ADAPTERS` but ``"auto"``.
+        name: one of :data:`~llama_index_adapters.adapters.families.ADAPTERS` but ``"auto"``.
         query_dim: dimension of the query vectors.
         passage_dim: dimension of the passage vectors.
         bias: learn a bias too; as the family does when left out.
-        rank: of ``"low-rank"``; :data:`DEFAULT_RANK` when left out.
+        rank: of a form that has one; the form's own when left out.
         seed: of what starts at random.
     """
-    if name == "two-layer":
-        bias = True if bias is None else bias
-        return TwoLayerAdapter(query_dim, None, passage_dim, bias, seed=seed)
-    if name == "low-rank" and rank is None:
-        rank = min(DEFAULT_RANK, query_dim)
-    return LinearAdapter(query_dim, passage_dim, bool(bias), rank=rank, seed=seed)
+    family, form = forms()[name]
+    rank = form.rank_for(query_dim) if rank is None else rank
+    options = {"bias": bias, "rank": rank}
+    adapter: BaseAdapter = family.learned_class()(
+        in_features=query_dim,
+        out_features=passage_dim,
+        seed=seed,
+        **{option: value for option, value in options.items() if value is not None},
+    )
+    return adapter

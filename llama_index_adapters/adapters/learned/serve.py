@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llama_index_adapters.adapters.families import CUSTOM, KINDS, kind_of
+from llama_index_adapters.adapters.families import CUSTOM, FAMILIES, kind_of
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.served.base import Transform
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
@@ -51,8 +51,8 @@ class ModuleTransform:
                 ``passage_dim`` for each query.
         """
         if queries.ndim == 1:
-            one: NDArray[np.float32] = self(queries[None])[0]
-            return one
+            mapped: NDArray[np.float32] = self(queries[None])[0]
+            return mapped
         name = type(self._adapter).__name__
         vectors = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
         try:
@@ -81,4 +81,4 @@ def transform_of(
     kind = kind_of(type(adapter))
     if kind == CUSTOM:
         return ModuleTransform(adapter, query_dim, passage_dim)
-    return KINDS[kind].transform(adapter.get_config_dict(), adapter.arrays())
+    return FAMILIES[kind].served(adapter.get_config_dict(), adapter.arrays())

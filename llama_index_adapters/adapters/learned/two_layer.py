@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter, require_dimensions
-from llama_index_adapters.adapters.served.two_layer import require_activation
+from llama_index_adapters.adapters.served.two_layer import ACTIVATIONS, require_activation
 from llama_index_adapters.checks import require_seed
 
-# The torch twins of ``transforms.ACTIVATIONS``.
+# The torch twins of ``served.two_layer.ACTIVATIONS``.
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "leaky_relu": functional.leaky_relu,
@@ -90,6 +90,16 @@ class TwoLayerAdapter(BaseAdapter):
             "activation": self.activation,
         }
 
+    @classmethod
+    def example_arguments(cls, dim: int) -> list[dict[str, Any]]:
+        """Return arguments that between them reach every branch, for tests of both halves."""
+        return [
+            {"in_features": dim, "hidden_features": 7, "bias": False},
+            {"in_features": dim, "hidden_features": 7, "out_features": dim + 8},
+            {"in_features": dim, "out_features": dim - 7},
+            *({"in_features": dim, "hidden_features": 7, "activation": f} for f in ACTIVATIONS),
+        ]
+
 
 class TwoLayerNN(BaseAdapter):
     """LlamaIndex's two-layer network, kept for code and directories written for it.
@@ -161,3 +171,15 @@ class TwoLayerNN(BaseAdapter):
             "activation_fn_str": self.activation_fn_str,
             "add_residual": self._add_residual,
         }
+
+    @classmethod
+    def example_arguments(cls, dim: int) -> list[dict[str, Any]]:
+        """Return arguments that between them reach every branch, for tests of both halves."""
+        hidden = {"in_features": dim, "hidden_features": 7}
+        return [
+            {**hidden, "out_features": dim + 8},
+            *(
+                {**hidden, "out_features": dim, "activation_fn_str": f, "add_residual": True}
+                for f in ACTIVATIONS
+            ),
+        ]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from llama_index_adapters.adapters.served.base import FloatArray
 from llama_index_adapters.errors import InvalidAdapterError
+from llama_index_adapters.retrieval.arrays import FloatArray
 
 # No embedding model comes near it; a config that declares more is broken or hostile.
 MAX_DIMENSION = 65_536

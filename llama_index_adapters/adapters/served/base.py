@@ -14,9 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from llama_index_adapters.retrieval.arrays import FloatArray
 
 # Lengths below it count as zero; small enough to divide by without an overflow that matters.
 _TINY = np.float32(1e-30)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from llama_index_adapters.adapters.served.arrays import affine, dimension, flag, layer, take
-from llama_index_adapters.adapters.served.base import FloatArray
 from llama_index_adapters.errors import InvalidAdapterError
+from llama_index_adapters.retrieval.arrays import FloatArray
 
 
 class IdentityTransform:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from llama_index_adapters.adapters.served.arrays import dimension, take
-from llama_index_adapters.adapters.served.base import FloatArray, unit
+from llama_index_adapters.adapters.served.base import unit
 from llama_index_adapters.errors import InvalidAdapterError
+from llama_index_adapters.retrieval.arrays import FloatArray
 
 
 class MemoryTransform:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from llama_index_adapters.adapters.served.arrays import affine, dimension, flag, layer, take
-from llama_index_adapters.adapters.served.base import FloatArray
 from llama_index_adapters.errors import InvalidAdapterError, closest_name
+from llama_index_adapters.retrieval.arrays import FloatArray
 
 ACTIVATIONS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
     "relu": lambda x: np.maximum(x, np.float32(0)),

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import tenacity
 from llama_index.core.llms import LLM, CompletionResponse
 from llama_index.core.schema import BaseNode, MetadataMode
-from tenacity.wait import wait_base, wait_random_exponential
 
 from llama_index_adapters.questions.generation.prompt import DEFAULT_QA_GENERATE_PROMPT_TMPL
 from llama_index_adapters.questions.generation.run import GenerationRun, OnFailure, Passage
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
-from llama_index_adapters.services.errors import REFUSED, REJECTED, WaitAsTold, status_of
+from llama_index_adapters.services.errors import REFUSED, REJECTED, status_of
+from llama_index_adapters.services.retries import retry_policy
+from llama_index_adapters.services.threads import Stop, StoppedError, work_in_threads
 
 __all__ = [
     "DEFAULT_QA_GENERATE_PROMPT_TMPL",
     "agenerate_qa_embedding_pairs",
     "generate_qa_embedding_pairs",
 ]
-
-_RETRY_WAIT: wait_base = wait_random_exponential(multiplier=1, max=60)  # seconds
 
 
 def generate_qa_embedding_pairs(
@@ -149,68 +145,29 @@ async def agenerate_qa_embedding_pairs(
     return run.result()
 
 
-class _Stopped(Exception):  # noqa: N818
-    """Another request has ended the run; this one gives up its next attempt."""
-
-
 def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:
-    """Ask about every passage, ``run.num_workers`` at a time in as many threads.
-
-    A single worker is a thread too: an interrupt from the keyboard reaches the main thread alone,
-    so it never falls between an answer and its place on the disk.
-    """
-    stop = threading.Event()
-
-    def pause(seconds: float) -> None:
-        if stop.wait(seconds):
-            raise _Stopped
+    """Ask about every passage, ``run.num_workers`` at a time in as many threads."""
+    stop = Stop()
 
     def ask(passage: Passage) -> None:
-        retrying = tenacity.Retrying(sleep=pause, **_policy(run.retry_limit))
+        retrying = tenacity.Retrying(sleep=stop.pause, **_policy(run.retry_limit))
         try:
             response: CompletionResponse = retrying(run.llm.complete, passage.prompt)
-        except _Stopped:
+        except StoppedError:
             return
         except Exception as error:
-            run.give_up(passage, error, fatal=status_of(error) in REFUSED)
+            run.give_up(passage, error)
         else:
             run.record(passage, response.text)
 
-    # The pool loses sight of a thread when an interrupt comes while it starts one, so what is
-    # under way is counted here.
-    change = threading.Condition()
-    under_way = 0
-
-    def work(passage: Passage) -> None:
-        nonlocal under_way
-        with change:
-            if stop.is_set():
-                return
-            under_way += 1
-        try:
-            ask(passage)
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            with change:
-                under_way -= 1
-                change.notify_all()
-
-    with ThreadPoolExecutor(run.num_workers) as pool:
-        try:
-            asked = [
-                pool.submit(contextvars.copy_context().run, work, passage) for passage in pending
-            ]
-            for future in as_completed(asked):
-                future.result()
-        except BaseException:
-            # Requests under way are paid for: their answers are waited for and kept.
-            with change:
-                stop.set()
-                change.wait_for(lambda: under_way == 0)
-            pool.shutdown(cancel_futures=True)
-            raise
+    failures: list[BaseException] = []
+    with contextlib.closing(work_in_threads(ask, pending, run.num_workers, stop)) as ended:
+        for done in ended:
+            error = done.exception()
+            if error is not None and not isinstance(error, StoppedError):
+                failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
@@ -220,16 +177,16 @@ async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
     async def pause(seconds: float) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stop.wait(), seconds)
-            raise _Stopped
+            raise StoppedError
 
     async def ask(passage: Passage) -> None:
         retrying = tenacity.AsyncRetrying(sleep=pause, **_policy(run.retry_limit))
         try:
             response: CompletionResponse = await retrying(run.llm.acomplete, passage.prompt)
-        except _Stopped:
+        except StoppedError:
             return
         except Exception as error:
-            run.give_up(passage, error, fatal=status_of(error) in REFUSED)
+            run.give_up(passage, error)
         else:
             run.record(passage, response.text)
 
@@ -262,13 +219,8 @@ async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
 
 
 def _policy(retry_limit: int) -> dict[str, Any]:
-    return {
-        "stop": tenacity.stop_after_attempt(retry_limit),
-        "wait": WaitAsTold(_RETRY_WAIT),
-        "retry": tenacity.retry_if_exception(
-            lambda error: (
-                isinstance(error, Exception) and status_of(error) not in REFUSED | REJECTED
-            )
-        ),
-        "reraise": True,
-    }
+    return retry_policy(retry_limit, _may_pass, "A request for questions")
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, Exception) and status_of(error) not in REFUSED | REJECTED

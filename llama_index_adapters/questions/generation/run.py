@@ -36,7 +36,7 @@ from llama_index_adapters.questions.question_set import (
     QuestionMappings,
     read_mappings,
 )
-from llama_index_adapters.services.errors import REJECTED, described, may_be_shown, status_of
+from llama_index_adapters.services.errors import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +124,7 @@ class GenerationRun:
         self._output_path = None if output_path is None else as_path(output_path, "output_path")
         self._lock = threading.Lock()
         self._answered = self._kept = self._short = self._failed = 0
-        self._last_error: Exception | None = None
-        self._last_named = ""
+        self._last_failure: Failure | None = None
 
     @contextlib.contextmanager
     def open(self) -> Iterator[list[Passage]]:
@@ -173,30 +172,27 @@ class GenerationRun:
             if self._output_path and self._kept % self._save_every == 0:
                 self._dataset().save_json(self._output_path)
 
-    def give_up(self, passage: Passage, error: Exception, *, fatal: bool) -> None:
+    def give_up(self, passage: Passage, error: Exception) -> None:
         """Take note that no answer could be had about a passage.
 
         Args:
             passage: what was asked about.
             error: what the last attempt raised.
-            fatal: whether the other passages would fail too.
         """
-        sent = (passage.text, passage.prompt)
-        named = described(error, self.llm, sent)
-        shown = error if may_be_shown(error, self.llm, sent) else None
-        if fatal:
+        failure = Failure.of(error, self.llm, (passage.text, passage.prompt))
+        if failure.refused:
             raise _Ended(
-                f"The language model refused the credentials ({named}). Check its key."
-            ) from shown
+                f"The language model refused the credentials ({failure.text}). Check its key."
+            ) from failure.cause
         if self._on_failure == "fail":
-            attempts = 1 if status_of(error) in REJECTED else self.retry_limit
+            attempts = 1 if failure.rejected else self.retry_limit
             raise _Ended(
                 f"The node {passage.node_id!r} failed in {attempts} attempt"
-                f"{'s' if attempts > 1 else ''} ({named})."
-            ) from shown
+                f"{'s' if attempts > 1 else ''} ({failure.text})."
+            ) from failure.cause
         with self._lock:
             self._failed += 1
-            self._last_error, self._last_named = shown, named
+            self._last_failure = failure
             self._bar.update()
 
     def result(self) -> EmbeddingQAFinetuneDataset:
@@ -207,19 +203,20 @@ class GenerationRun:
         """
         total = len(self._passages)
         if not any(map(self._entry, self._passages)):
-            reason = f": {self._last_named}" if self._failed else ""
+            last = self._last_failure
+            reason = f": {last.text}" if last else ""
             raise GenerationError(
                 f"None of {total} nodes has a question: {self._failed} failed in up to "
                 f"{self.retry_limit} attempts each, the answers about the others held none"
                 f"{reason}. {self._stored()}"
-            ) from self._last_error
-        if self._failed:
+            ) from (last.cause if last else None)
+        if self._last_failure:
             logger.warning(
                 "%d of %d nodes failed in up to %d attempts each (the last: %s). %s",
                 self._failed,
                 total,
                 self.retry_limit,
-                self._last_named,
+                self._last_failure.text,
                 self._stored(),
             )
         if self._short:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from llama_index_adapters.adapters.families import Form, forms
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
-from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter
-from llama_index_adapters.adapters.served.base import FloatArray
+from llama_index_adapters.adapters.learned.new import new_adapter
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.closed_form import regression, whitening
 from llama_index_adapters.training.options import TrainingOptions
@@ -122,20 +123,20 @@ def linear_from(start: Candidate, options: TrainingOptions, dim: int) -> Candida
 def small_families(options: TrainingOptions, dim: int, passage_dim: int) -> list[Candidate]:
     """Return the families that seldom win, for sets on which a trial costs little."""
     options = replace(options, learning_rate=1e-3)
-    two_layer = Candidate(
-        "two-layer",
-        lambda data, corpus, seed: TwoLayerAdapter(dim, None, passage_dim, seed=seed),
+    return [
+        _untrained(form, options, dim, passage_dim)
+        for _, form in forms().values()
+        if form.searched_on_small_sets and (form.rank is None or dim == passage_dim)
+    ]
+
+
+def _untrained(form: Form, options: TrainingOptions, dim: int, passage_dim: int) -> Candidate:
+    rank = form.rank_for(dim)
+    return Candidate(
+        form.name if rank is None else f"{form.name}, rank {rank}",
+        lambda data, corpus, seed: new_adapter(form.name, dim, passage_dim, seed=seed),
         options,
     )
-    if dim != passage_dim:
-        return [two_layer]
-    rank = min(64, dim)
-    low_rank = Candidate(
-        f"low-rank, rank {rank}",
-        lambda data, corpus, seed: LinearAdapter(dim, rank=rank, seed=seed),
-        options,
-    )
-    return [low_rank, two_layer]
 
 
 def memory(start: Candidate, options: TrainingOptions) -> Candidate:

@@ -15,8 +15,9 @@ from tqdm.auto import tqdm
 from llama_index_adapters.adapters.families import kind_of
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.serve import transform_of
-from llama_index_adapters.adapters.served.base import FloatArray, adapt
+from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.holdout import (
     ENOUGH_JUDGED,

@@ -23,7 +23,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 # LlamaIndex's name; a pickle.
-OLD_WEIGHTS = "pytorch_model.bin"
+PICKLED_WEIGHTS = "pytorch_model.bin"
 
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_WEIGHT_BYTES = 4 * 2**30
@@ -37,8 +37,8 @@ def adapter_directory(path: str | PathLike[str]) -> Path:
     """
     directory = as_path(path, "The adapter's path")
     if not directory.is_dir():
-        found = "is a file" if directory.exists() else "is not there"
-        raise MissingFileError(f"{path} {found}; expected the directory of a saved adapter.")
+        state = "is a file" if directory.exists() else "is not there"
+        raise MissingFileError(f"{path} {state}; expected the directory of a saved adapter.")
     if not has_file(directory, CONFIG):
         raise missing(directory, CONFIG)
     return directory
@@ -52,9 +52,9 @@ def has_file(directory: Path, name: str) -> bool:
 def missing(directory: Path, name: str) -> MissingFileError:
     """Return the error for a file that is not there, naming what is."""
     names = sorted(entry.name for entry in directory.iterdir())
-    found = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    held = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     return MissingFileError(
-        f"{directory} has no {name}; it holds {found or 'nothing'}. "
+        f"{directory} has no {name}; it holds {held or 'nothing'}. "
         "Expected the directory of a saved adapter."
     )
 

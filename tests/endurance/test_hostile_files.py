@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llama_index_adapters.errors import InvalidAdapterError, InvalidFileError
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from llama_index_adapters.serving.saved import load_saved
-from tests.fuzz import ARGUMENTS, CORPUS, TARGETS, _load
+from tests.endurance.fuzz import ARGUMENTS, CORPUS, TARGETS, _load
 
 FILES = [path for name in TARGETS for path in sorted((CORPUS / name).iterdir())]
 
@@ -75,7 +75,7 @@ def test_the_watch_sees_what_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
 
     good = (CORPUS / "config" / "good").read_bytes()
     TARGETS["config"](good)
-    monkeypatch.setattr("tests.fuzz.load_saved", reads_elsewhere)
+    monkeypatch.setattr("tests.endurance.fuzz.load_saved", reads_elsewhere)
     with pytest.raises(AssertionError, match="open /etc/hostname"):
         _load({"config.json": good})
     assert ARGUMENTS

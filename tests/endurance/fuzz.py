@@ -1,6 +1,6 @@
 """Files of strangers: whatever the bytes are, a loader returns or raises an error of ours.
 
-``python -m tests.fuzz TARGET RUNS SEED`` runs the coverage-guided fuzzer (atheris, in the
+``python -m tests.endurance.fuzz TARGET RUNS SEED`` runs the coverage-guided fuzzer (atheris, in the
 dependency group ``soak``). The tests run the targets on the corpus, without it.
 """
 
@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from llama_index_adapters.adapters.disk.config import adapter_fingerprint
 from llama_index_adapters.errors import AdaptersError
 from llama_index_adapters.evaluation.comparison import Comparison  # noqa: F401  warm imports
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from llama_index_adapters.serving.saved import load_saved
+from tests.adapter_directories import with_fitting_fingerprint
 
 CORPUS = Path(__file__).parent / "corpus"
 ARGUMENTS = {"in_features": 4, "out_features": 4, "bias": True}
@@ -35,15 +35,19 @@ ARRAYS = {
     "linear.weight": np.eye(4, dtype=np.float32),
     "linear.bias": np.zeros(4, np.float32),
 }
-CONFIG = {
-    "format_version": 1,
-    "kind": "linear",
-    "arguments": ARGUMENTS,
-    "unit_input": True,
-    "fingerprint": adapter_fingerprint("linear", ARGUMENTS, ARRAYS),
-}
+IN_PARTS = {f"queries.{name}": array for name, array in ARRAYS.items()}
+FORMAT_1 = with_fitting_fingerprint(
+    {"format_version": 1, "kind": "linear", "arguments": ARGUMENTS, "unit_input": True}, ARRAYS
+)
+FORMAT_2 = with_fitting_fingerprint(
+    {
+        "format_version": 2,
+        "query_models": [{"name": "somebody's", "role": "base", "dimension": 4}],
+        "queries": {"kind": "linear", "arguments": ARGUMENTS, "result_length": "base"},
+    },
+    IN_PARTS,
+)
 _STDLIB = os.path.realpath(sysconfig.get_path("stdlib"))
-WEIGHTS = safetensors.numpy.save(ARRAYS)
 
 
 class _Watch:
@@ -93,7 +97,7 @@ def _folder() -> Path:
         )
         sys.addaudithook(_WATCH)
         for name, target in TARGETS.items():  # what they import once is not a finding
-            for data in (b"", _good(name)):
+            for data in (b"", b"{}", _good(name)):
                 with contextlib.suppress(AssertionError):
                     target(data)
     return _FOLDER[0]
@@ -115,21 +119,21 @@ def _load(files: dict[str, bytes]) -> None:
 
 def config(data: bytes) -> None:
     """``config.json`` beside good weights; once more with a fingerprint that fits."""
-    _load({"config.json": data, "model.safetensors": WEIGHTS})
-    with contextlib.suppress(LookupError, ValueError, RecursionError, AdaptersError, TypeError):
-        parsed = json.loads(data)
-        print_of = adapter_fingerprint(parsed["kind"], parsed["arguments"], ARRAYS)
-        data = json.dumps({**parsed, "fingerprint": print_of}).encode()
-        _load({"config.json": data, "model.safetensors": WEIGHTS})
+    for arrays in (ARRAYS, IN_PARTS):
+        weights = safetensors.numpy.save(arrays)
+        _load({"config.json": data, "model.safetensors": weights})
+        with contextlib.suppress(LookupError, ValueError, RecursionError, AdaptersError, TypeError):
+            fits = json.dumps(with_fitting_fingerprint(json.loads(data), arrays)).encode()
+            _load({"config.json": fits, "model.safetensors": weights})
 
 
 def weights(data: bytes) -> None:
     """``model.safetensors`` beside a config that takes any arrays for its own."""
-    _load({"config.json": json.dumps(CONFIG).encode(), "model.safetensors": data})
-    with contextlib.suppress(Exception):
-        arrays = safetensors.numpy.load(data)
-        fits = {**CONFIG, "fingerprint": adapter_fingerprint("linear", ARGUMENTS, arrays)}
-        _load({"config.json": json.dumps(fits).encode(), "model.safetensors": data})
+    for good in (FORMAT_1, FORMAT_2):
+        _load({"config.json": json.dumps(good).encode(), "model.safetensors": data})
+        with contextlib.suppress(Exception):
+            fits = with_fitting_fingerprint(good, safetensors.numpy.load(data))
+            _load({"config.json": json.dumps(fits).encode(), "model.safetensors": data})
 
 
 def old_weights(data: bytes) -> None:
@@ -158,7 +162,7 @@ def fuzz_all(runs: int = 100_000, seed: int = 1) -> dict[str, Any]:
     """Fuzz every target in a process of its own; return executions and findings."""
     rows = {}
     for name in TARGETS:
-        command = [sys.executable, "-m", "tests.fuzz", name, str(runs), str(seed)]
+        command = [sys.executable, "-m", "tests.endurance.fuzz", name, str(runs), str(seed)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         done = re.findall(r"Done (\d+) (?:runs )?in", ended.stderr)
         covered = re.findall(r"cov: (\d+)", ended.stderr)

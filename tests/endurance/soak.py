@@ -1,8 +1,8 @@
 """The long form of the fault, kill, input and fuzzing tests; writes docs/robustness.json.
 
-Run ``python -m tests.soak SECTION [COUNT] [SEED] [JOB]`` with kills, faults, inputs or fuzz; a
-section replaces its own figures. ``python -m tests.robustness_table`` makes docs/robustness.md of
-them.
+Run ``python -m tests.endurance.soak SECTION [COUNT] [SEED] [JOB]`` with kills, faults, inputs or
+fuzz; a section replaces its own figures. ``python -m tests.endurance.robustness_table`` makes
+docs/robustness.md of them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-FIGURES = Path(__file__).parent.parent / "docs" / "robustness.json"
+FIGURES = Path(__file__).parents[2] / "docs" / "robustness.json"
 
 
 def kills(count: int = 200, seed: int = 1, only: str = "") -> None:
-    from tests.kills import JOBS, campaign
+    from tests.endurance.kills import JOBS, campaign
 
     for job in [only] if only else list(JOBS):
         with tempfile.TemporaryDirectory() as directory:
@@ -52,7 +52,7 @@ def main() -> None:
     if section == "kills":
         kills(*map(int, numbers[:2]), *numbers[2:])
     elif section == "faults":
-        from tests.fault_rounds import faults
+        from tests.endurance.fault_rounds import faults
 
         _write(section, faults(*map(int, numbers)))
     elif section == "inputs":
@@ -60,7 +60,7 @@ def main() -> None:
 
         _write(section, tried())
     else:
-        from tests.fuzz import fuzz_all
+        from tests.endurance.fuzz import fuzz_all
 
         _write(section, fuzz_all(*map(int, numbers)))
 

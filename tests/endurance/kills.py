@@ -26,8 +26,8 @@ from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.questions.generation.journal import Journal
 from llama_index_adapters.serving.saved import load_saved
-from llama_index_adapters.vectors.embed import embed_texts
-from llama_index_adapters.vectors.identity import model_identity
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.fakes import CountingEmbedding, ScriptedLLM, WordsEmbedding, synonym_questions
 
@@ -72,12 +72,12 @@ def embedding(directory: Path) -> None:
 
     model = CountingEmbedding(query_instruction="q: ", embed_batch_size=4, answer=answer)
     with EmbeddingStore(directory / "store.sqlite3") as store:
-        embed_texts(model, PASSAGES, "passage", store, show_progress=False)
-        embed_texts(model, QUERIES, "query", store, show_progress=False)
+        Embedder(model, store, show_progress=False).texts(PASSAGES, "passage")
+        Embedder(model, store, show_progress=False).texts(QUERIES, "query")
 
 
 def embedded(directory: Path) -> set[str]:
-    model_id = model_identity(CountingEmbedding(query_instruction="q: "))
+    model_id = IdentifiedModel(CountingEmbedding(query_instruction="q: ")).identity
     texts = PASSAGES + QUERIES
     with EmbeddingStore(directory / "store.sqlite3") as store:
         return {
@@ -112,7 +112,7 @@ def training(directory: Path) -> None:
 def trained(directory: Path) -> set[str]:
     data = synonym_questions(4)
     texts = [*data.queries.values(), *data.corpus.values()]
-    model_id = model_identity(WordsEmbedding(dimension=16))
+    model_id = IdentifiedModel(WordsEmbedding(dimension=16)).identity
     with EmbeddingStore(directory / "store.sqlite3") as store:
         # Probes are embedded in both roles; what is stored in one may be asked for in the other.
         absent = {t for role in ("passage", "query") for t in store.missing(model_id, role, texts)}
@@ -247,7 +247,7 @@ def _results(name: str, state: Path) -> dict[str, bytes]:
         found |= {file.name: file.read_bytes() for file in files}
     if name == "embedding":
         # Not the probes: a run that is killed after them may need none when it goes on.
-        model_id = model_identity(CountingEmbedding(query_instruction="q: "))
+        model_id = IdentifiedModel(CountingEmbedding(query_instruction="q: ")).identity
         with EmbeddingStore(state / "store.sqlite3") as store:
             for role, texts in (("passage", PASSAGES), ("query", QUERIES)):
                 vectors = store.get(model_id, role, texts).vectors  # type: ignore[arg-type]
@@ -258,7 +258,7 @@ def _results(name: str, state: Path) -> dict[str, bytes]:
 def _run(name: str, state: Path, point: int, delay: float | None) -> int:
     state.mkdir(exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.kills", "llama_index_adapters.training.fit"])
+    context.set_forkserver_preload(["tests.endurance.kills", "llama_index_adapters.training.fit"])
     process = context.Process(target=_child, args=(name, str(state), point, delay is None))
     process.start()
     if delay is not None:

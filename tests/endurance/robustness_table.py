@@ -1,4 +1,4 @@
-"""Makes docs/robustness.md of docs/robustness.json, which ``python -m tests.soak`` writes."""
+"""Makes docs/robustness.md of docs/robustness.json, which ``make soak`` writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.soak import FIGURES
+from tests.endurance.soak import FIGURES
 
 PAGE = FIGURES.with_name("robustness.md")
 HEAD = """# Robustness

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills import JOBS, Tally, campaign
+from tests.endurance.kills import JOBS, Tally, campaign
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.robustness_table import PAGE, page
-from tests.soak import FIGURES
+from tests.endurance.robustness_table import PAGE, page
+from tests.endurance.soak import FIGURES
 
 LOST = (
     *("vectors stored wrong", "stored vectors asked for again", "questions lost"),

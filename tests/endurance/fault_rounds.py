@@ -18,11 +18,10 @@ from llama_index.llms.openai import OpenAI
 
 from llama_index_adapters import generate_qa_embedding_pairs
 from llama_index_adapters.errors import EmbeddingError, GenerationError
-from llama_index_adapters.questions.generation import generate
 from llama_index_adapters.questions.generation.journal import Journal, text_digest
-from llama_index_adapters.vectors import request
-from llama_index_adapters.vectors.embed import embed_texts
-from llama_index_adapters.vectors.identity import model_identity
+from llama_index_adapters.services import retries
+from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.faulty_openai import BROKEN, TRANSIENT, FaultyOpenAI, serving, vector_of
 
@@ -36,7 +35,7 @@ def faults(rounds: int = 60, seed: int = 1) -> dict[str, Any]:
     Every request fails with probability 0.5, so that some runs end with an error and are
     continued by the next call.
     """
-    request.RETRY_WAIT = generate._RETRY_WAIT = tenacity.wait_none()
+    retries.RETRY_WAIT = tenacity.wait_none()
     logging.disable(logging.WARNING)
     rng = random.Random(seed)
     count: Counter[str] = Counter()
@@ -76,20 +75,20 @@ def _embed(
     with EmbeddingStore(path) as store:
         model = _model(server, 1)
         server.plan()  # the first answer of all says how many dimensions are right
-        embed_texts(model, TEXTS[:5], "passage", store, show_progress=False)
+        Embedder(model, store, show_progress=False).texts(TEXTS[:5], "passage")
         while True:
             model = _model(server, rng.choice([1, 3]))
-            missing = set(store.missing(model_identity(model), "passage", TEXTS))
+            missing = set(store.missing(IdentifiedModel(model).identity, "passage", TEXTS))
             _plan(server, names, rng)
             try:
-                found = embed_texts(model, TEXTS, "passage", store, show_progress=False)
+                found = Embedder(model, store, show_progress=False).texts(TEXTS, "passage").vectors
             except EmbeddingError:
                 found = None
                 count["embedding runs ended by an error"] += 1
             injected.update(fault for fault in server.injected if fault)
             asked = {text for texts in server.requests for text in texts}
             count["stored vectors asked for again"] += len(asked - missing)
-            vectors, stored = store.get(model_identity(model), "passage", TEXTS)
+            vectors, stored = store.get(IdentifiedModel(model).identity, "passage", TEXTS)
             right = np.float32([vector_of(text) for text in TEXTS])[stored]
             wrong = ~(vectors[stored] == right).all(axis=1) if stored.any() else np.zeros(0)
             count["vectors stored wrong"] += int(wrong.sum())
