@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist
 TOOLS := .venv-tools
 METADATA := pyproject.toml constraints.txt Makefile
 # What needs no model and no other package than those that are installed with this one.
-LOWEST_TESTS := tests/endurance $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs cli combine comparison \
+LOWEST_TESTS := tests/endurance $(addprefix tests/test_,$(addsuffix .py,atomic bad_inputs checks cli combine comparison \
 	documentation embed embedding engine evaluate faults faults_serving files fit generate holdout \
 	identity index_labels index_read loop objective options persistence \
 	qa_dataset questions replacement search secrets service_errors sharing split store transforms \

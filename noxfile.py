@@ -55,7 +55,7 @@ OLDEST_AND_NEWEST = list(dict.fromkeys((_THERE[0], _THERE[-1])))
 def tests(session: nox.Session) -> None:
     """Run all tests on one Python; what follows ``--`` goes to pytest."""
     session.install("--constraint", "constraints.txt", "--editable", ".[local]", "--group", "dev")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "--numprocesses", "logical", *session.posargs)
 
 
 @nox.session(venv_backend="none")

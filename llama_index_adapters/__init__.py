@@ -16,9 +16,27 @@ if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.linear import LinearAdapter, LinearLayer
     from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
     from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
-    from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine
+    from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
     from llama_index_adapters.engines.unlabelled import finetune_without_labels
-    from llama_index_adapters.errors import AdaptersError
+    from llama_index_adapters.errors import (
+        AdaptersError,
+        EmbeddingError,
+        GenerationError,
+        InvalidAdapterError,
+        InvalidDatasetError,
+        InvalidFileError,
+        InvalidOptionError,
+        InvalidVectorsError,
+        MissingExtraError,
+        MissingFileError,
+        ModelMismatchError,
+        NotTrainedError,
+        TrainingError,
+        UnknownOptionError,
+        UnsupportedStoreError,
+        UnwritableFileError,
+    )
+    from llama_index_adapters.evaluation.comparison import Comparison
     from llama_index_adapters.evaluation.evaluate import evaluate
     from llama_index_adapters.evaluation.replacement import compare_adapters
     from llama_index_adapters.index.pages import Page, Reading
@@ -38,6 +56,7 @@ if TYPE_CHECKING:
         AdapterEmbeddingModel,
         LinearAdapterEmbeddingModel,
     )
+    from llama_index_adapters.training.options import TrainingOptions
     from llama_index_adapters.vectors.local import local_embedding
 
 
@@ -46,16 +65,34 @@ _HOMES = {
     "AdaptersError": "errors",
     "BaseAdapter": "adapters.learned.base",
     "BaseEmbeddingFinetuneEngine": "engines.base",
+    "Comparison": "evaluation.comparison",
     "EmbeddingAdapterFinetuneEngine": "engines.adapter",
+    "EmbeddingError": "errors",
     "EmbeddingQAFinetuneDataset": "questions.question_set",
+    "FinetuneResult": "engines.base",
+    "GenerationError": "errors",
+    "InvalidAdapterError": "errors",
+    "InvalidDatasetError": "errors",
+    "InvalidFileError": "errors",
+    "InvalidOptionError": "errors",
+    "InvalidVectorsError": "errors",
     "LinearAdapter": "adapters.learned.linear",
     "LinearAdapterEmbeddingModel": "serving.model",
     "LinearLayer": "adapters.learned.linear",
+    "MissingExtraError": "errors",
+    "MissingFileError": "errors",
+    "ModelMismatchError": "errors",
+    "NotTrainedError": "errors",
     "Page": "index.pages",
     "Reading": "index.pages",
     "Relevance": "retrieval.relevance",
+    "TrainingError": "errors",
+    "TrainingOptions": "training.options",
     "TwoLayerAdapter": "adapters.learned.two_layer",
     "TwoLayerNN": "adapters.learned.two_layer",
+    "UnknownOptionError": "errors",
+    "UnsupportedStoreError": "errors",
+    "UnwritableFileError": "errors",
     "VectorDataset": "retrieval.vector_dataset",
     "agenerate_qa_embedding_pairs": "questions.generation.generate",
     "compare_adapters": "evaluation.replacement",
@@ -64,11 +101,11 @@ _HOMES = {
     "generate_qa_embedding_pairs": "questions.generation.generate",
     "local_embedding": "vectors.local",
     "merge_datasets": "questions.combine",
-    "sample_queries": "questions.combine",
     "read_feedback": "questions.logs",
     "read_index": "index.read",
     "read_queries": "questions.logs",
     "register_reader": "index.registry",
+    "sample_queries": "questions.combine",
     "split_by_passage": "questions.split",
     "split_by_query": "questions.split",
 }
@@ -78,16 +115,34 @@ __all__ = [
     "AdaptersError",
     "BaseAdapter",
     "BaseEmbeddingFinetuneEngine",
+    "Comparison",
     "EmbeddingAdapterFinetuneEngine",
+    "EmbeddingError",
     "EmbeddingQAFinetuneDataset",
+    "FinetuneResult",
+    "GenerationError",
+    "InvalidAdapterError",
+    "InvalidDatasetError",
+    "InvalidFileError",
+    "InvalidOptionError",
+    "InvalidVectorsError",
     "LinearAdapter",
     "LinearAdapterEmbeddingModel",
     "LinearLayer",
+    "MissingExtraError",
+    "MissingFileError",
+    "ModelMismatchError",
+    "NotTrainedError",
     "Page",
     "Reading",
     "Relevance",
+    "TrainingError",
+    "TrainingOptions",
     "TwoLayerAdapter",
     "TwoLayerNN",
+    "UnknownOptionError",
+    "UnsupportedStoreError",
+    "UnwritableFileError",
     "VectorDataset",
     "agenerate_qa_embedding_pairs",
     "compare_adapters",
@@ -106,11 +161,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name from the module it lives in (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # type checkers would take every name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name from the module it lives in (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

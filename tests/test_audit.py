@@ -18,20 +18,18 @@ def skipped(name: str) -> dict[str, Any]:
     return {"name": name, "skip_reason": "Dependency not found"}
 
 
-@pytest.mark.parametrize(
-    ("packages", "status", "said"),
-    [
+def test_the_verdict(subtests: pytest.Subtests) -> None:
+    for packages, status, said in (
         ([package("a"), package("b")], 0, "No known vulnerability: 2 of 2 pinned versions"),
         ([package("a", "X-1", "X-2"), package("b")], 1, "a 1.0: X-1, X-2"),
         ([package("a", "X-1"), skipped("b")], 1, "1 of 2 pinned versions were compared; known"),
         ([package("a"), skipped("b")], 2, "No full result: 1 of 2 .* Not compared: b"),
         ([skipped("a"), skipped("b")], 2, "No result: 0 of 2 .*cannot be reached"),
-    ],
-)
-def test_the_verdict(packages: list[dict[str, Any]], status: int, said: str) -> None:
-    found, text = verdict({"dependencies": packages})
-    assert found == status
-    assert re.search(said, text)
+    ):
+        with subtests.test(packages=packages, status=status, said=said):
+            found, text = verdict({"dependencies": packages})
+            assert found == status
+            assert re.search(said, text)
 
 
 def test_every_pinned_version_is_asked_about() -> None:

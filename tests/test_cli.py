@@ -233,6 +233,38 @@ def test_a_search_says_what_it_chose_and_on_which_questions(run, base):
     assert "validation questions (val.json and held out of train.json)" in shown
 
 
+def test_a_second_training_only_when_it_is_asked_for(run, base, monkeypatch):
+    """The passages of the test set are known to the search; what that brings costs as much."""
+    targets = []
+    finetune_once = EmbeddingAdapterFinetuneEngine.finetune
+
+    def counted_finetune(engine):
+        targets.append(list(engine._data.unlabelled))
+        return finetune_once(engine)
+
+    monkeypatch.setattr(EmbeddingAdapterFinetuneEngine, "finetune", counted_finetune)
+    line = "--test test.json --epochs 1 --json result.json"
+    status, shown, _ = run(finetune(line, adapter="auto"))
+    assert (status, targets) == (0, [["target_corpus"]])
+    assert "knew the passages of test.json" in shown
+    result = json.loads(Path("result.json").read_text())
+    assert result["target_corpus"] is True
+    assert "without_target_corpus" not in result
+
+    targets.clear()
+    status, shown, _ = run(finetune(f"{line} --also-without-passages", adapter="auto"))
+    assert (status, targets) == (0, [["target_corpus"], []])
+    again = json.loads(Path("result.json").read_text())
+    assert again["adapted"] == result["adapted"]
+    without = again["without_target_corpus"]["ndcg@10"]
+    assert f"Without them the adapted nDCG@10 is {without:.4f}." in " ".join(shown.split())
+
+    targets.clear()
+    status, shown, _ = run(finetune("--test test.json --epochs 1 --also-without-passages"))
+    assert (status, targets) == (0, [[]])
+    assert "did not use the passages of test.json: nothing to do without" in shown
+
+
 def test_without_a_gain_the_identity_is_named(run, monkeypatch):
     monkeypatch.setattr(models, "open_embed_model", lambda name: CountingEmbedding())
     status, shown, _ = run(finetune("--epochs 1 --learning-rate 1e-9"))

@@ -31,14 +31,13 @@ class TestMerge:
         merge_datasets(whole, OLD).relevant_docs["q0.0"].append("p1")
         assert whole.model_dump() == before
 
-    @pytest.mark.parametrize(
-        ("noun", "field", "name"), [("query", "queries", "q1"), ("passage", "corpus", "p1")]
-    )
-    def test_one_id_for_two_texts_is_refused(self, noun, field, name):
-        changed = NEW | {field: NEW[field] | {name: "Another?"}}
-        message = f"The {noun} id '{name}' stands for one text in one set and for another"
-        with pytest.raises(InvalidDatasetError, match=message):
-            merge_datasets(OLD, changed)
+    def test_one_id_for_two_texts_is_refused(self, subtests):
+        for noun, field, name in (("query", "queries", "q1"), ("passage", "corpus", "p1")):
+            with subtests.test(noun=noun, field=field, name=name):
+                changed = NEW | {field: NEW[field] | {name: "Another?"}}
+                message = f"The {noun} id '{name}' stands for one text in one set and for another"
+                with pytest.raises(InvalidDatasetError, match=message):
+                    merge_datasets(OLD, changed)
 
     def test_nothing_is_refused(self):
         with pytest.raises(InvalidOptionError, match="no dataset; give one or more"):
@@ -65,7 +64,10 @@ class TestSample:
         whole = synonym_questions(2)
         assert sample_queries(whole, 1000) == whole
 
-    @pytest.mark.parametrize("n", [0, -1, 2.5, True, "3"])
-    def test_another_number_is_refused(self, n):
-        with pytest.raises(InvalidOptionError, match=f"n is {n!r}; give a whole number"):
-            sample_queries(OLD, n)
+    def test_another_number_is_refused(self, subtests):
+        for n in (0, -1, 2.5, True, "3"):
+            with (
+                subtests.test(n=n),
+                pytest.raises(InvalidOptionError, match=f"n is {n!r}; give a whole number"),
+            ):
+                sample_queries(OLD, n)

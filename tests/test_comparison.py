@@ -211,28 +211,31 @@ def test_queries_of_another_dimension_need_a_base():
     assert result.to_dict() == compare_queries(data, adapted).to_dict()
 
 
-@pytest.mark.parametrize(
-    ("base", "adapted", "message"),
-    [
+def test_metrics_that_cannot_be_compared_are_refused(subtests):
+    for base, adapted, message in (
         (metrics([1, 0]), metrics([1, 0], mrr=[1, 0]), "compare the same metrics"),
         (metrics([1, 0]), metrics([1, 0, 1]), r"shapes are \[\(2,\), \(3,\)\]"),
         ({"mrr@10": np.ones(2)}, {"mrr@10": np.ones(2)}, "Found 0 nDCG metrics among mrr@10"),
         ({}, {}, "Found 0 nDCG metrics among none"),
         (metrics([]), metrics([]), "There are no queries"),
-    ],
-)
-def test_metrics_that_cannot_be_compared_are_refused(base, adapted, message):
-    with pytest.raises(InvalidVectorsError, match=message):
-        compare(base, adapted)
+    ):
+        with (
+            subtests.test(base=base, adapted=adapted, message=message),
+            pytest.raises(InvalidVectorsError, match=message),
+        ):
+            compare(base, adapted)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"confidence": 95}, "confidence is 95"), ({"n_resamples": 0}, "n_resamples is 0")],
-)
-def test_impossible_options_are_refused(options, message):
-    with pytest.raises(InvalidOptionError, match=message):
-        compare(*shifted(0.1, n=5), **options)
+def test_impossible_options_are_refused(subtests):
+    for options, message in (
+        ({"confidence": 95}, "confidence is 95"),
+        ({"n_resamples": 0}, "n_resamples is 0"),
+    ):
+        with (
+            subtests.test(options=options, message=message),
+            pytest.raises(InvalidOptionError, match=message),
+        ):
+            compare(*shifted(0.1, n=5), **options)
 
 
 def test_importing_it_imports_neither_scipy_nor_rich_nor_torch():

@@ -23,7 +23,6 @@ from llama_index_adapters.adapters.disk import config
 from llama_index_adapters.adapters.families import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.engines import unlabelled
-from llama_index_adapters.questions.generation.prompt import DEFAULT_QA_GENERATE_PROMPT_TMPL
 from llama_index_adapters.training import closed_form, holdout
 from llama_index_adapters.training.options import (
     DRAWN_NEGATIVES,
@@ -49,8 +48,6 @@ def shown(default: object) -> str:
     """A default as the tables write it."""
     if default is inspect.Parameter.empty:
         return "required"
-    if default == DEFAULT_QA_GENERATE_PROMPT_TMPL:
-        return "a search box"
     return f"`{default}`" if isinstance(default, Enum) else f"`{default!r}`"
 
 

@@ -219,7 +219,7 @@ def test_c_functions_are_read_by_import(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_impossible_requests_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidOptionError, match="n_pairs is 0; ask for at least one pair"):
+    with pytest.raises(InvalidOptionError, match="n_pairs is 0; give a whole number from 1 on"):
         documentation_dataset(n_pairs=0)
     monkeypatch.setattr(documentation, "_entries", lambda show_progress: iter(()))
     with pytest.raises(InvalidDatasetError, match="stripped of its docstrings"):

@@ -287,7 +287,7 @@ class TestTexts:
 
     @pytest.mark.parametrize("wanted", [0, -1, 4096, "10", True])
     def test_a_batch_size_that_cannot_be(self, base, path, wanted):
-        with pytest.raises(InvalidOptionError, match=r"embed_batch_size is .*from 1 to 2048"):
+        with pytest.raises(InvalidOptionError, match=r"embed_batch_size is .*from 1 to 2,048"):
             AdapterEmbeddingModel(base, path, embed_batch_size=wanted)
 
     async def test_concurrency_is_the_base_s(self, path):

@@ -35,6 +35,7 @@ from llama_index_adapters.questions.split import split_by_passage
 from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, top_k
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.serving.saved import load_saved
+from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.vectors import store as store_module
 from llama_index_adapters.vectors.embed import Embedder
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
@@ -503,6 +504,18 @@ class TestFromModelPath:
         assert saved.unit_input is False
         assert served(engine.get_finetuned_model()) == pytest.approx(dict(result.adapted))
 
+    def test_options_in_an_object(self):
+        engine_of(model_output_path="first", epochs=1).finetune()
+        engine = EmbeddingAdapterFinetuneEngine.from_model_path(
+            TRAIN,
+            base_model(),
+            "first",
+            val_dataset=VAL,
+            options=TrainingOptions(epochs=2, patience=9),
+            show_progress=False,
+        )
+        assert len(engine.finetune().history) == 3
+
     def test_the_directory_is_left_as_it_was(self):
         engine_of(model_output_path="first").finetune()
         before = contents("first")
@@ -583,6 +596,20 @@ class TestSearch:
         config = json.loads((result.path / "config.json").read_text())
         assert config["training"]["adapter"] == "linear"
         assert config["training"]["learning_rate"] == 1e-3
+
+    def test_options_in_an_object_leave_it_on(self):
+        options = TrainingOptions(epochs=2, seed=3, learning_rate=0.25)
+        engine = EmbeddingAdapterFinetuneEngine(
+            TRAIN, base_model(), val_dataset=VAL, options=options, show_progress=False
+        )
+        result = engine.finetune()
+        assert sum(trial.chosen for trial in result.trials) == 1
+        training = load_saved(result.path).metadata.training
+        assert (training["adapter"], training["seed"]) == ("auto", 3)
+        by_name = EmbeddingAdapterFinetuneEngine(
+            TRAIN, base_model(), options=options, learning_rate=0.25
+        )
+        assert by_name.adapter == "linear"
 
     def test_texts_without_labels_are_embedded_and_used(self):
         model = base_model()
@@ -683,21 +710,17 @@ class TestOptions:
                 r"model_output/x lies in .*model_output,",
             ),
             ({"optimizer_params": {"lr": 2}, "learning_rate": 1}, r"give one of them"),
+            ({"similarity": "cosin"}, r"similarity is 'cosin'; use one of cosine, dot_product"),
+            ({"embed_model": "openai"}, r"embed_model is str; expected a LlamaIndex embedding"),
         ],
     )
     def test_a_value_that_cannot_be_used_is_found_at_once(self, options, message):
         with pytest.raises(InvalidOptionError, match=message):
             engine_of(**options)
 
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"device": "qpu"}, r"device is 'qpu', which torch cannot use here"),
-            ({"similarity": "cosin"}, r"similarity is 'cosin'; use one of cosine, dot_product"),
-        ],
-    )
-    def test_others_are_found_before_anything_is_embedded(self, options, message):
-        engine = engine_of(**options)
+    def test_a_device_that_is_none_is_found_before_anything_is_embedded(self):
+        engine = engine_of(device="qpu")
+        message = r"device is 'qpu', which torch cannot use here"
         with pytest.raises(InvalidOptionError, match=message):
             engine.finetune()
         assert engine.embed_model.calls == []
@@ -705,6 +728,50 @@ class TestOptions:
     def test_a_rank_beyond_the_dimension(self):
         with pytest.raises(InvalidOptionError, match=r"rank=33 .* a rank from 1 to 32"):
             engine_of(adapter="low-rank", rank=33).finetune()
+
+    def test_options_in_an_object_are_those_by_name(self):
+        by_name = {"epochs": 3, "batch_size": 16, "learning_rate": 2e-2, "seed": 3}
+        for place, options in (
+            ("name", by_name),
+            ("object", {"options": TrainingOptions(**by_name)}),
+            # What is said twice in the same words is no contradiction.
+            ("both", {"options": TrainingOptions(**by_name), **by_name}),
+        ):
+            EmbeddingAdapterFinetuneEngine(
+                TRAIN,
+                base_model(),
+                val_dataset=VAL,
+                adapter="linear",
+                model_output_path=place,
+                show_progress=False,
+                **options,
+            ).finetune()
+        assert contents("name") == contents("object") == contents("both")
+
+    @pytest.mark.parametrize(
+        "by_name",
+        [
+            {"batch_size": 8},
+            {"epochs": 2},
+            {"device": "meta"},
+            {"learning_rate": 0.5},
+            # These are the defaults; who writes them down means them.
+            {"epochs": 40},
+            {"seed": 0},
+        ],
+    )
+    def test_one_option_with_two_values(self, by_name):
+        options = TrainingOptions(batch_size=16, epochs=6, device="cpu", seed=5, learning_rate=2e-2)
+        ((name, value),) = by_name.items()
+        message = rf"^{name} is {value!r} by name and {getattr(options, name)!r} in options; give"
+        with pytest.raises(InvalidOptionError, match=message):
+            EmbeddingAdapterFinetuneEngine(TRAIN, base_model(), options=options, **by_name)
+
+    def test_a_position_counts_as_a_name(self):
+        with pytest.raises(InvalidOptionError, match="batch_size is 8 by name and 16 in options"):
+            EmbeddingAdapterFinetuneEngine(
+                TRAIN, base_model(), 8, options=TrainingOptions(batch_size=16)
+            )
 
     def test_an_output_path_that_holds_other_files(self):
         Path("mine").mkdir()

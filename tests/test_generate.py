@@ -670,8 +670,8 @@ def test_a_directory_at_the_place_is_refused_before_anything_is_asked(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"on_failure": "contine"}, r"'contine'; expected 'continue' or 'fail'.*'continue'\?"),
-        ({"retry_limit": 0}, "retry_limit is 0; expected a whole number from 1 up"),
+        ({"on_failure": "contine"}, r"use one of continue, fail\. Did you mean 'continue'\?"),
+        ({"retry_limit": 0}, "retry_limit is 0; give a whole number from 1 on"),
         ({"num_questions_per_chunk": 0}, "num_questions_per_chunk is 0"),
         ({"save_every": 0}, "save_every is 0"),
         ({"num_workers": 1.5}, r"num_workers is 1\.5"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,13 +47,14 @@ def folds_of(data, n_folds=5, unit="query", seed=0):
 
 
 class TestFolds:
-    @pytest.mark.parametrize("unit", ["query", "passage"])
-    @pytest.mark.parametrize("n_queries", [100, 103, 7])
-    def test_sizes_are_about_equal(self, unit, n_queries):
-        data = dataset([[row] for row in range(n_queries)])
-        sizes = np.bincount(folds_of(data, unit=unit), minlength=5)
-        assert sizes.sum() == n_queries
-        assert sizes.max() - sizes.min() <= 1
+    def test_sizes_are_about_equal(self, subtests):
+        for n_queries in (100, 103, 7):
+            for unit in ("query", "passage"):
+                with subtests.test(n_queries=n_queries, unit=unit):
+                    data = dataset([[row] for row in range(n_queries)])
+                    sizes = np.bincount(folds_of(data, unit=unit), minlength=5)
+                    assert sizes.sum() == n_queries
+                    assert sizes.max() - sizes.min() <= 1
 
     def test_equal_vectors_stay_together(self):
         texts = np.random.default_rng(1).integers(0, 20, 60)

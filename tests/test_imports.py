@@ -41,6 +41,11 @@ REGISTRIES = {
     "index.registry": "a store's reader is imported when an index of that store is read",
 }
 
+# What a process that asks a model and serves queries imports.
+SERVING = ("serving.model", "vectors.embed", "vectors.local", "engines.adapter", "cli")
+# Parts that need an extra, with the package that brings it.
+EXTRAS = {"langchain": "langchain_core.embeddings", "ray": "ray"}
+
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     .removesuffix("__init__")
@@ -142,7 +147,7 @@ def test_serving_and_asking_import_no_torch():
     """One fresh interpreter, one name after the other."""
     names = [
         PACKAGE,
-        *(f"{PACKAGE}.{part}" for part in ("serving.model", "engines.adapter", "cli")),
+        *(f"{PACKAGE}.{part}" for part in SERVING),
     ]
     code = (
         f"import importlib, sys\nfor name in {names}:\n"
@@ -150,6 +155,22 @@ def test_serving_and_asking_import_no_torch():
         "    assert 'torch' not in sys.modules, name"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_its_extra_a_part_names_the_command():
+    code = (
+        "import importlib, sys\n"
+        "from llama_index_adapters.errors import MissingExtraError\n"
+        f"for part, package in {EXTRAS}.items():\n"
+        "    sys.modules[package] = None\n"
+        f"    try:\n        importlib.import_module('{PACKAGE}.' + part)\n"
+        "    except MissingExtraError as error:\n        print(error)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    said = shown.stdout.splitlines()
+    assert len(said) == len(EXTRAS)
+    for line, part in zip(said, EXTRAS, strict=True):
+        assert line.endswith(f'Run: pip install "llama-index-adapters[{part}]"')
 
 
 def test_the_front_door_imports_nothing_but_itself():

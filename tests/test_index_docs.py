@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from llama_index_adapters.index import read, registry
+from llama_index_adapters.index import read, registry, same_model
 from llama_index_adapters.questions import labels
 from tests.documents import ROOT, blocks
 
@@ -41,8 +41,8 @@ def test_numbers_and_names_are_those_of_the_code():
     text = " ".join((ROOT / PAGE).read_text(encoding="utf-8").split())
     *others, last = labels.VERDICT_COLUMNS
     for stated in (
-        f"below {read.SAME_COSINE:g} to",
-        f"({read.SAME_COSINE_OF_CODES:g} where",
+        f"below {same_model.SAME_COSINE:g} to",
+        f"({same_model.SAME_COSINE_OF_CODES:g} where",
         f"{read.PAGE_SIZE:,} by default",
         f"{', '.join(f'`{name}`' for name in others)} or `{last}`",
     ):

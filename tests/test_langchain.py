@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from langchain_classic.retrievers import MultiVectorRetriever, ParentDocumentRetriever
@@ -121,14 +118,3 @@ async def test_documents_pass_through_and_queries_are_adapted(adapted):
 def test_what_is_no_embedding_model_is_refused():
     with pytest.raises(InvalidOptionError, match="str"):
         AdapterEmbeddings("adapter")
-
-
-def test_without_langchain_the_error_names_the_command():
-    code = (
-        "import sys; sys.modules['langchain_core.embeddings'] = None\n"
-        "import llama_index_adapters.errors as errors\n"
-        "try:\n    import llama_index_adapters.langchain\n"
-        "except errors.MissingExtraError as error:\n    print(error)"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert 'Run: pip install "llama-index-adapters[langchain]"' in shown.stdout

@@ -169,11 +169,3 @@ assert not [k for k in changed if k.startswith(("HF", "TRANSFORMERS"))], changed
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not (tmp_path / "touched").exists()
-
-
-def test_asking_for_it_by_name_imports_no_torch() -> None:
-    program = (
-        "import sys; from llama_index_adapters import local_embedding; "
-        "import llama_index_adapters.vectors.embed; assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)

@@ -48,7 +48,7 @@ def test_what_is_changed_and_what_is_not():
 
 WHOLE = "a whole number from 1 on"
 FINITE = "a finite number above 0"
-PART = "a number from 0 up to 1"
+PART = "a number from 0 on and below 1"
 
 
 @pytest.mark.parametrize(

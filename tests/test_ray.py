@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from llama_index_adapters import EmbeddingAdapterFinetuneEngine
+from llama_index_adapters import EmbeddingAdapterFinetuneEngine, TrainingOptions
 from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.errors import EmbeddingError, InvalidOptionError, InvalidVectorsError
 from llama_index_adapters.vectors.embed import Embedder
@@ -59,8 +57,15 @@ class MortalAdapter(BaseAdapter):
 
 @pytest.fixture(scope="module")
 def nodes():
-    with cluster(2) as nodes:
+    with cluster(1) as nodes:
         yield nodes
+
+
+@pytest.fixture(scope="module")
+def two_nodes(nodes):
+    add_node(nodes, num_cpus=1)
+    nodes.wait_for_nodes()
+    return nodes
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,8 @@ class TestEmbedding:
         np.testing.assert_array_equal(embedded.data.passages, alone.data.passages)
         assert library.embed_with_ray(questions, there, store, show_progress=False) == 0
 
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("two_nodes")
     def test_what_was_stored_survives_a_failure(self, library, tmp_path):
         texts = [f"text {n}" for n in range(80)]
         broken = logged(tmp_path, "broken", timeout_on="text 41")
@@ -109,10 +116,11 @@ class TestEmbedding:
             Embedder(mended, store, show_progress=False).texts(texts, "passage")
         assert set((before + asked(tmp_path / "mended")).values()) == {1}
 
-    def test_a_node_that_dies(self, library, nodes, tmp_path):
+    @pytest.mark.slow
+    def test_a_node_that_dies(self, library, two_nodes, tmp_path):
         """Nothing that was stored is asked for again, and nothing is missing."""
-        extra = add_node(nodes, num_cpus=1)
-        nodes.wait_for_nodes()
+        extra = add_node(two_nodes, num_cpus=1)
+        two_nodes.wait_for_nodes()
         texts = [f"text {n}" for n in range(240)]
         model = logged(tmp_path, "log", timeout_pause=0.03, timeout_together=3)
         model_id, store = IdentifiedModel(model).identity, EmbeddingStore(tmp_path / "store.db")
@@ -128,7 +136,7 @@ class TestEmbedding:
             embedding.join(0.05)
         stored = set(texts) - set(store.missing(model_id, "passage", texts))
         assert 40 <= len(stored) < len(texts)
-        nodes.remove_node(extra, allow_graceful=False)
+        two_nodes.remove_node(extra, allow_graceful=False)
         embedding.join(120)
         assert result == [240]
         counts = asked(tmp_path / "log")
@@ -188,6 +196,8 @@ class TestTraining:
             assert np.abs(array - np.eye(*array.shape)).max() > 100 * WEIGHTS_WITHIN
             np.testing.assert_allclose(other[name], array, atol=WEIGHTS_WITHIN)
 
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("two_nodes")
     def test_mapped_vectors_checkpoints_and_a_worker_that_dies(self, library, tmp_path):
         train = rotated(119)
         np.save(tmp_path / "passages.npy", train.passages)
@@ -252,8 +262,9 @@ class TestTraining:
         from ray.train import ScalingConfig
 
         config = ScalingConfig(num_workers=2)
-        with pytest.raises(InvalidOptionError, match="device is 'cpu', but Ray gives every worker"):
-            library.RayFinetuneEngine(rotated(), None, scaling_config=config, device="cpu")
+        for options in ({"device": "cpu"}, {"options": TrainingOptions(device="cpu")}):
+            with pytest.raises(InvalidOptionError, match="device is 'cpu', but Ray gives every"):
+                library.RayFinetuneEngine(rotated(), None, scaling_config=config, **options)
         with pytest.raises(InvalidOptionError, match="scaling_config is a int"):
             library.RayFinetuneEngine(rotated(), None, scaling_config=2)
         searched = replace(rotated(), search=lambda queries, count: np.zeros((len(queries), count)))
@@ -262,14 +273,3 @@ class TestTraining:
             InvalidOptionError, match="mined is 4 and the dataset asks its vector store"
         ):
             engine.finetune()
-
-
-def test_without_the_extra():
-    code = (
-        "import sys; sys.modules['ray'] = None\n"
-        "from llama_index_adapters.errors import MissingExtraError\n"
-        "try:\n    import llama_index_adapters.ray\n"
-        "except MissingExtraError as error:\n    print(error)"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert shown.stdout.endswith('Run: pip install "llama-index-adapters[ray]"\n')

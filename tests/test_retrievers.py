@@ -478,19 +478,20 @@ class TestRouters:
             assert first(router.retrieve(QUESTION)) == ANSWER
             assert first(await router.aretrieve(QUESTION)) == ANSWER
 
-    @pytest.mark.parametrize("nickname", DEVICES)
-    def test_embedding_selector(self, index, nickname, base, adapted):
+    def test_embedding_selector(self, index, base, adapted, subtests):
         """The choice between descriptions is a query as well, and is adapted."""
-        descriptions = [f"All about the {device}" for device in DEVICES.values()]
-        tools = [
-            RetrieverTool.from_defaults(index.as_retriever(), description=description)
-            for description in descriptions
-        ]
-        selector = EmbeddingSingleSelector.from_defaults(embed_model=adapted)
-        chosen = selector.select(
-            [tool.metadata for tool in tools], f"How do I reboot the {nickname}?"
-        )
-        assert chosen.ind == list(DEVICES).index(nickname)
+        for nickname in DEVICES:
+            with subtests.test(nickname=nickname):
+                descriptions = [f"All about the {device}" for device in DEVICES.values()]
+                tools = [
+                    RetrieverTool.from_defaults(index.as_retriever(), description=description)
+                    for description in descriptions
+                ]
+                selector = EmbeddingSingleSelector.from_defaults(embed_model=adapted)
+                chosen = selector.select(
+                    [tool.metadata for tool in tools], f"How do I reboot the {nickname}?"
+                )
+                assert chosen.ind == list(DEVICES).index(nickname)
 
 
 async def test_multi_document_agent(base, adapted):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import json
 import time
-from typing import Any
 
 import httpx
 import pytest
@@ -34,12 +33,17 @@ class ServiceError(Exception):
             self.response = httpx.Response(status, headers=named)
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [("2", 2.0), ("0.5", 0.5), ("-1", 0.0), ("86400", LONGEST_WAIT), ("soon", None), ("nan", None)],
-)
-def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
-    assert retry_after(ServiceError("busy", 429, retry_after=value)) == seconds
+def test_retry_after_in_seconds(subtests: pytest.Subtests) -> None:
+    for value, seconds in (
+        ("2", 2.0),
+        ("0.5", 0.5),
+        ("-1", 0.0),
+        ("86400", LONGEST_WAIT),
+        ("soon", None),
+        ("nan", None),
+    ):
+        with subtests.test(value=value, seconds=seconds):
+            assert retry_after(ServiceError("busy", 429, retry_after=value)) == seconds
 
 
 def test_retry_after_as_a_date_and_behind_another_error() -> None:
@@ -52,9 +56,8 @@ def test_retry_after_as_a_date_and_behind_another_error() -> None:
     assert status_of(error) == 503
 
 
-@pytest.mark.parametrize(
-    ("error", "transient"),
-    [
+def test_what_may_pass(subtests: pytest.Subtests) -> None:
+    for error, transient in (
         (ServiceError("", 429), True),
         (ServiceError("", 500), True),
         (ServiceError("", 400), False),
@@ -65,15 +68,13 @@ def test_retry_after_as_a_date_and_behind_another_error() -> None:
         (json.JSONDecodeError("", "", 0), True),
         (RuntimeError("CUDA out of memory"), False),
         (PermissionError(), False),
-    ],
-)
-def test_what_may_pass(error: Exception, transient: bool) -> None:
-    assert is_transient(error) is transient
+    ):
+        with subtests.test(error=error, transient=transient):
+            assert is_transient(error) is transient
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
+def test_a_message_that_quotes_a_text_or_a_key_is_left_out(subtests: pytest.Subtests) -> None:
+    for message in (
         "cannot read 'Der Patient heißt Jürgen'",
         "cannot read patient HEISST: der patient heißt",
         f"input {json.dumps(TEXT)} is too long",
@@ -81,12 +82,11 @@ def test_what_may_pass(error: Exception, transient: bool) -> None:
         "Incorrect key: plante*******456789",
         "bad header Bearer abc",
         "sk-proj-**** is wrong",
-    ],
-)
-def test_a_message_that_quotes_a_text_or_a_key_is_left_out(message: str) -> None:
-    error = ServiceError(message, 500)
-    assert described(error, MODEL, [TEXT]) == "ServiceError, HTTP 500"
-    assert not may_be_shown(error, MODEL, [TEXT])
+    ):
+        with subtests.test(message=message):
+            error = ServiceError(message, 500)
+            assert described(error, MODEL, [TEXT]) == "ServiceError, HTTP 500"
+            assert not may_be_shown(error, MODEL, [TEXT])
 
 
 def test_so_is_what_stands_behind_the_error() -> None:
@@ -104,22 +104,19 @@ def test_any_other_message_is_shown() -> None:
     assert described(error, MODEL, [TEXT]) == "RuntimeError: CUDA out of memory"
 
 
-@pytest.mark.parametrize(
-    ("numbers", "restored"),
-    [
+def test_vectors_go_into_the_order_of_their_numbers(subtests: pytest.Subtests) -> None:
+    for numbers, restored in (
         (None, "abc"),
         ([0, 1, 2], "abc"),
         ([2, 0, 1], "bca"),
         ([0, 0, 0], "abc"),
         ([1, 0], "abc"),
-    ],
-)
-def test_vectors_go_into_the_order_of_their_numbers(numbers: Any, restored: str) -> None:
-    with ResponseOrder(MODEL) as order:
-        order._seen.numbers = numbers
-        assert "".join(order.restored("abc")) == restored
-        order.forget()
-        assert order.restored("abc") == "abc"
+    ):
+        with subtests.test(numbers=numbers, restored=restored), ResponseOrder(MODEL) as order:
+            order._seen.numbers = numbers
+            assert "".join(order.restored("abc")) == restored
+            order.forget()
+            assert order.restored("abc") == "abc"
 
 
 def test_numbers_that_leave_the_order_open_are_refused() -> None:

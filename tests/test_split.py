@@ -138,18 +138,29 @@ def test_one_large_group_goes_to_the_large_side_and_no_side_is_empty():
     ]
 
 
-@pytest.mark.parametrize(("n", "expected"), [(3, [1, 1, 1]), (5, [3, 1, 1]), (19, [15, 2, 2])])
-def test_small_sets_give_every_side_something(n, expected):
-    assert sizes(split_by_query(question_set([[0]] * n))) == expected
+def test_small_sets_give_every_side_something(subtests):
+    for n, expected in ((3, [1, 1, 1]), (5, [3, 1, 1]), (19, [15, 2, 2])):
+        with subtests.test(n=n, expected=expected):
+            assert sizes(split_by_query(question_set([[0]] * n))) == expected
 
 
-@pytest.mark.parametrize(
-    "fractions", [(0.8, 0.1), (1.0,), (), (0.5, 0.6, -0.1), (1.0, 0.0), (float("nan"), 0.5)]
-)
-@pytest.mark.parametrize("split", [split_by_query, split_by_passage])
-def test_impossible_fractions_are_refused(split, fractions):
-    with pytest.raises(InvalidOptionError, match="two or more positive numbers with the sum 1"):
-        split(two_each(5), fractions)
+def test_impossible_fractions_are_refused(subtests):
+    for split in (split_by_query, split_by_passage):
+        for fractions in (
+            (0.8, 0.1),
+            (1.0,),
+            (),
+            (0.5, 0.6, -0.1),
+            (1.0, 0.0),
+            (float("nan"), 0.5),
+        ):
+            with (
+                subtests.test(split=split, fractions=fractions),
+                pytest.raises(
+                    InvalidOptionError, match="two or more positive numbers with the sum 1"
+                ),
+            ):
+                split(two_each(5), fractions)
 
 
 def test_a_set_too_small_for_its_sides_is_refused():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from llama_index_adapters import EmbeddingAdapterFinetuneEngine, Relevance, VectorDataset
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.families import (
+    ADAPTERS,
     DEFAULT_ADAPTER,
     FAMILIES,
     AdapterName,
@@ -28,6 +31,7 @@ from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, Two
 from llama_index_adapters.adapters.served.arrays import dimension, flag, take
 from llama_index_adapters.adapters.served.base import adapt, adapt_vector
 from llama_index_adapters.adapters.served.linear import IdentityTransform, LinearTransform
+from llama_index_adapters.adapters.served.two_layer import ACTIVATIONS, Activation
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.training.options import TrainingOptions
@@ -41,9 +45,6 @@ def examples(kind: str) -> list[BaseAdapter]:
     return [family(**arguments) for arguments in family.example_arguments(DIM)]
 
 
-EXAMPLES = [(kind, number) for kind in FAMILIES for number in range(len(examples(kind)))]
-
-
 def randomised(adapter: BaseAdapter) -> BaseAdapter:
     """Give an adapter random parameters and buffers, and show that each of them has changed."""
     start = adapter.arrays()
@@ -54,12 +55,6 @@ def randomised(adapter: BaseAdapter) -> BaseAdapter:
     for name, array in adapter.arrays().items():
         assert not np.allclose(array, start[name]), name
     return adapter
-
-
-@pytest.fixture(params=EXAMPLES, ids=lambda example: f"{example[0]}-{example[1]}")
-def trained(request: pytest.FixtureRequest) -> BaseAdapter:
-    kind, number = request.param
-    return randomised(examples(kind)[number])
 
 
 @pytest.fixture
@@ -76,9 +71,111 @@ def forward(adapter: BaseAdapter, queries: np.ndarray) -> np.ndarray:
         return adapter(torch.from_numpy(queries)).numpy()
 
 
-def test_every_family_has_examples():
-    assert {kind for kind, _ in EXAMPLES} == set(FAMILIES)
-    assert {len(arguments) for arguments in map(examples, FAMILIES)} > {1}
+# What holds for every adapter of every family.
+
+
+def numpy_and_torch_agree(adapter: BaseAdapter, queries: np.ndarray, folder: Path) -> None:
+    transform = transform_of(adapter)
+    for scale, given in ((1, unit(queries)), (1, queries), (7, 7 * queries)):
+        expected = forward(adapter, given)
+        found = transform(given)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * scale)
+        assert (transform.query_dim, transform.passage_dim) == (DIM, expected.shape[1])
+        if not isinstance(adapter, IdentityAdapter) and expected.shape[1] == DIM:
+            assert not np.allclose(found, given, atol=1e-2)
+
+
+def one_vector_is_adapted_as_many(adapter: BaseAdapter, queries: np.ndarray, folder: Path) -> None:
+    transform = transform_of(adapter)
+    for unit_input in (True, False):
+        many = adapt(transform, queries, unit_input=unit_input)
+        for query, expected in zip(queries, many, strict=True):
+            length = float(np.linalg.norm(query))
+            found = adapt_vector(transform, query, length, unit_input=unit_input)
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def the_length_of_each_query_is_kept(
+    adapter: BaseAdapter, queries: np.ndarray, folder: Path
+) -> None:
+    lengths = np.linalg.norm(adapt(transform_of(adapter), queries), axis=1)
+    np.testing.assert_allclose(lengths, np.linalg.norm(queries, axis=1), rtol=1e-5)
+
+
+def saved_and_loaded_it_has_the_same_bytes(
+    adapter: BaseAdapter, queries: np.ndarray, folder: Path
+) -> None:
+    save_adapter(folder / "one", adapter)
+    loaded = load_adapter(folder / "one")
+    assert type(loaded) is type(adapter)
+    assert loaded.get_config_dict() == adapter.get_config_dict()
+    save_adapter(folder / "two", loaded)
+    for name in ("config.json", "model.safetensors", "README.md"):
+        assert (folder / "one" / name).read_bytes() == (folder / "two" / name).read_bytes()
+    np.testing.assert_array_equal(
+        load_saved(folder / "one").transform(queries), transform_of(adapter)(queries)
+    )
+
+
+def its_transform_survives_pickle(adapter: BaseAdapter, queries: np.ndarray, folder: Path) -> None:
+    transform = transform_of(adapter)
+    copied = pickle.loads(pickle.dumps(transform))
+    np.testing.assert_array_equal(copied(queries), transform(queries))
+
+
+def arrays_of_another_shape_or_name_are_refused(
+    adapter: BaseAdapter, queries: np.ndarray, folder: Path
+) -> None:
+    kind, arguments, arrays = kind_of(type(adapter)), adapter.get_config_dict(), adapter.arrays()
+    for name in arrays:
+        wrong = {**arrays, name: np.zeros((*arrays[name].shape, 2), np.float32)}
+        with pytest.raises(InvalidAdapterError, match=f"'{name}' has shape .*its config says"):
+            FAMILIES[kind].served(arguments, wrong)
+        without = {other: array for other, array in arrays.items() if other != name}
+        with pytest.raises(InvalidAdapterError, match=f"has no array '{name}'"):
+            FAMILIES[kind].served(arguments, without)
+        with pytest.raises(InvalidAdapterError, match="do not fit"):
+            adapter.load_arrays(without)
+
+
+def arguments_of_another_type_are_refused(
+    adapter: BaseAdapter, queries: np.ndarray, folder: Path
+) -> None:
+    kind, arguments = kind_of(type(adapter)), adapter.get_config_dict()
+    tried = 0
+    for name, good in arguments.items():
+        hostile = {bool: ("no", 1, None), int: (0, -1, 1.5, True, "12", 10**9)}.get(type(good), ())
+        for value in hostile:
+            with pytest.raises(InvalidAdapterError, match=f"{name}={value!r}; expected"):
+                FAMILIES[kind].served({**arguments, name: value}, adapter.arrays())
+            tried += 1
+        if name.endswith("_features"):
+            with pytest.raises(InvalidAdapterError, match=f"{name}=None; expected"):
+                FAMILIES[kind].served({**arguments, name: None}, adapter.arrays())
+    assert tried
+
+
+CHECKS = (
+    numpy_and_torch_agree,
+    one_vector_is_adapted_as_many,
+    the_length_of_each_query_is_kept,
+    saved_and_loaded_it_has_the_same_bytes,
+    its_transform_survives_pickle,
+    arrays_of_another_shape_or_name_are_refused,
+    arguments_of_another_type_are_refused,
+)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_every_family(kind, check, queries, tmp_path, subtests):
+    adapters = examples(kind)
+    assert adapters
+    for number, adapter in enumerate(adapters):
+        with subtests.test(number=number):
+            check(randomised(adapter), queries, tmp_path / str(number))
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -90,19 +187,6 @@ def test_a_family_names_the_class_that_names_it(kind):
 def test_users_can_ask_for_every_form_by_name():
     assert set(get_args(AdapterName)) == {DEFAULT_ADAPTER, *forms()}
     assert sum(len(family.forms) for family in FAMILIES.values()) == len(forms())
-
-
-@pytest.mark.parametrize("scale", [None, 1.0, 7.0])
-def test_numpy_and_torch_agree(trained, queries, scale):
-    queries = unit(queries) if scale is None else queries * np.float32(scale)
-    expected = forward(trained, queries)
-    transform = transform_of(trained)
-    found = transform(queries)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * max(scale or 1, 1))
-    assert (transform.query_dim, transform.passage_dim) == (DIM, expected.shape[1])
-    if not isinstance(trained, IdentityAdapter) and expected.shape[1] == DIM:
-        assert not np.allclose(found, queries, atol=1e-2)
 
 
 @pytest.mark.parametrize("name", forms())
@@ -129,53 +213,6 @@ def test_a_residual_network_starts_as_the_identity(queries):
     np.testing.assert_array_equal(transform_of(adapter)(queries), queries)
 
 
-def test_saved_and_loaded_it_has_the_same_bytes(trained, queries, tmp_path):
-    save_adapter(tmp_path / "one", trained)
-    loaded = load_adapter(tmp_path / "one")
-    assert type(loaded) is type(trained)
-    assert loaded.get_config_dict() == trained.get_config_dict()
-    save_adapter(tmp_path / "two", loaded)
-    for name in ("config.json", "model.safetensors", "README.md"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    np.testing.assert_array_equal(
-        load_saved(tmp_path / "one").transform(queries), transform_of(trained)(queries)
-    )
-
-
-def test_a_transform_survives_pickle(trained, queries):
-    transform = transform_of(trained)
-    copied = pickle.loads(pickle.dumps(transform))
-    np.testing.assert_array_equal(copied(queries), transform(queries))
-
-
-def test_arrays_of_another_shape_or_name_are_refused(trained):
-    kind, arguments, arrays = kind_of(type(trained)), trained.get_config_dict(), trained.arrays()
-    for name in arrays:
-        wrong = {**arrays, name: np.zeros((*arrays[name].shape, 2), np.float32)}
-        with pytest.raises(InvalidAdapterError, match=f"'{name}' has shape .*its config says"):
-            FAMILIES[kind].served(arguments, wrong)
-        without = {other: array for other, array in arrays.items() if other != name}
-        with pytest.raises(InvalidAdapterError, match=f"has no array '{name}'"):
-            FAMILIES[kind].served(arguments, without)
-        with pytest.raises(InvalidAdapterError, match="do not fit"):
-            trained.load_arrays(without)
-
-
-def test_arguments_of_another_type_are_refused(trained):
-    kind, arguments = kind_of(type(trained)), trained.get_config_dict()
-    tried = 0
-    for name, good in arguments.items():
-        hostile = {bool: ("no", 1, None), int: (0, -1, 1.5, True, "12", 10**9)}.get(type(good), ())
-        for value in hostile:
-            with pytest.raises(InvalidAdapterError, match=f"{name}={value!r}; expected"):
-                FAMILIES[kind].served({**arguments, name: value}, trained.arrays())
-            tried += 1
-        if name.endswith("_features"):
-            with pytest.raises(InvalidAdapterError, match=f"{name}=None; expected"):
-                FAMILIES[kind].served({**arguments, name: None}, trained.arrays())
-    assert tried
-
-
 def test_an_unknown_activation_names_the_closest():
     with pytest.raises(InvalidAdapterError, match=r"'rellu'.*Did you mean 'relu'"):
         TwoLayerAdapter(DIM, activation="rellu")
@@ -186,10 +223,13 @@ def test_an_unknown_activation_names_the_closest():
             FAMILIES["two-layer"].served(arguments, adapter.arrays())
 
 
-@pytest.mark.parametrize(("out", "rank"), [(DIM, 0), (DIM, DIM + 1), (5, 2)])
-def test_a_rank_that_cannot_be(out, rank):
-    with pytest.raises(InvalidOptionError, match="a low-rank adapter is square"):
-        LinearAdapter(DIM, out, rank=rank)
+def test_a_rank_that_cannot_be(subtests):
+    for out, rank in ((DIM, 0), (DIM, DIM + 1), (5, 2)):
+        with (
+            subtests.test(out=out, rank=rank),
+            pytest.raises(InvalidOptionError, match="a low-rank adapter is square"),
+        ):
+            LinearAdapter(DIM, out, rank=rank)
 
 
 def test_seeds_decide_the_start():
@@ -259,20 +299,17 @@ class TestAFamilyThatIsAdded:
         form = Form("toy", searched_on_small_sets=True)
         family = Family("toy", ToyTransform.from_arrays, f"{__name__}:ToyAdapter", (form,))
         monkeypatch.setitem(FAMILIES, "toy", family)
-        # The type that lists the names stands in the module of the records.
-        names = (*get_args(AdapterName), "toy")
-        monkeypatch.setattr("llama_index_adapters.engines.adapter.ADAPTERS", names)
+        # The names stand in the module of the records; whoever checks one has imported them.
+        for name, module in list(sys.modules.items()):
+            if name.startswith("llama_index_adapters.") and hasattr(module, "ADAPTERS"):
+                monkeypatch.setattr(module, "ADAPTERS", (*ADAPTERS, "toy"))
 
-    def test_the_tests_above_hold_for_it(self, queries, tmp_path):
-        for scale in (None, 7.0):
-            test_numpy_and_torch_agree(randomised(ToyAdapter(DIM)), queries, scale)
-        (toy,) = examples("toy")
+    def test_the_tests_above_hold_for_it(self, queries, tmp_path, subtests):
         test_a_family_names_the_class_that_names_it("toy")
-        test_saved_and_loaded_it_has_the_same_bytes(randomised(toy), queries, tmp_path)
-        test_a_transform_survives_pickle(toy, queries)
-        test_arrays_of_another_shape_or_name_are_refused(toy)
-        test_arguments_of_another_type_are_refused(toy)
-        assert '"kind": "toy"' in (tmp_path / "one" / "config.json").read_text()
+        for check in CHECKS:
+            test_every_family("toy", check, queries, tmp_path / check.__name__, subtests)
+        saved = tmp_path / saved_and_loaded_it_has_the_same_bytes.__name__ / "0" / "one"
+        assert '"kind": "toy"' in (saved / "config.json").read_text()
 
     def test_a_search_on_a_small_set_tries_it(self):
         candidates = {one.name: one for one in small_families(TrainingOptions(), DIM, DIM)}
@@ -304,10 +341,6 @@ class TestAFamilyThatIsAdded:
 
 
 class TestAdapt:
-    def test_keeps_the_length_of_each_query(self, trained, queries):
-        lengths = np.linalg.norm(adapt(transform_of(trained), queries), axis=1)
-        np.testing.assert_allclose(lengths, np.linalg.norm(queries, axis=1), rtol=1e-5)
-
     def test_hands_the_transform_unit_length_or_what_came(self, queries):
         seen = []
 
@@ -320,16 +353,6 @@ class TestAdapt:
         adapt(Spy(DIM), queries, unit_input=False)
         np.testing.assert_allclose(seen[0], 1, rtol=1e-5)
         np.testing.assert_allclose(seen[1], np.linalg.norm(queries, axis=1), rtol=1e-5)
-
-    @pytest.mark.parametrize("unit_input", [True, False])
-    def test_one_vector_as_many(self, trained, queries, unit_input):
-        transform = transform_of(trained)
-        many = adapt(transform, queries, unit_input=unit_input)
-        for query, expected in zip(queries, many, strict=True):
-            length = float(np.linalg.norm(query))
-            found = adapt_vector(transform, query, length, unit_input=unit_input)
-            assert found.dtype == np.float32
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
     def test_zero_stays_zero(self):
         transform = LinearTransform(np.eye(3, dtype=np.float32), np.ones(3, np.float32))
@@ -372,3 +395,7 @@ class TestArrays:
         again = Counted()
         again.load_arrays({**arrays, "scale": np.float32(5)})
         assert (again.scale.item(), again.scale.dtype) == (5, torch.float64)
+
+
+def test_type_checkers_know_every_activation():
+    assert get_args(Activation) == tuple(ACTIVATIONS)

@@ -91,9 +91,8 @@ def test_powers_of_zero_change_nothing(finetuned):
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
+def test_what_is_refused(finetuned, tmp_path, subtests):
+    for options, error, message in (
         ({"passage_power": -1.0}, InvalidOptionError, r"passage_power is -1\.0; give a number"),
         ({"query_power": 0.5}, InvalidOptionError, r"Give query_log too"),
         ({"similarity": "manhattan"}, InvalidOptionError, r"similarity is 'manhattan'"),
@@ -104,9 +103,8 @@ def test_powers_of_zero_change_nothing(finetuned):
             InvalidVectorsError,
             r"query_log has vectors of 3 dimensions, the corpus 8",
         ),
-    ],
-)
-def test_what_is_refused(finetuned, options, error, message, tmp_path):
-    with pytest.raises(error, match=message):
-        finetuned(**options)
-    assert not (tmp_path / "adapter").exists()
+    ):
+        with subtests.test(options=options, error=error, message=message):
+            with pytest.raises(error, match=message):
+                finetuned(**options)
+            assert not (tmp_path / "adapter").exists()

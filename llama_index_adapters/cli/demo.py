@@ -104,16 +104,16 @@ def _side_by_side(search: Search, width: int) -> Table:
     table.add_column("adapted", ratio=1)
     room = (width - 12) // 2
     for place in range(SHOWN):
-        cells = (_passage(search, found, place, room) for found in (search.base, search.adapted))
+        cells = (_passage(search, ranked, place, room) for ranked in (search.base, search.adapted))
         table.add_row(str(place + 1), *cells)
-    places = [_place(search, found) for found in (search.base, search.adapted)]
+    places = [_place(search, ranked) for ranked in (search.base, search.adapted)]
     if any(places):
         table.add_row("", *places, style="dim")
     return table
 
 
-def _passage(search: Search, found: Sequence[str], place: int, room: int) -> Text:
-    name = found[place] if place < len(found) else ""
+def _passage(search: Search, ranked: Sequence[str], place: int, room: int) -> Text:
+    name = ranked[place] if place < len(ranked) else ""
     wanted = name == search.wanted
     mark = "* " if wanted else "  "
     # The end of a qualified name says more than its beginning.
@@ -121,8 +121,8 @@ def _passage(search: Search, found: Sequence[str], place: int, room: int) -> Tex
     return Text(mark + shown, "bold green" if wanted else "")
 
 
-def _place(search: Search, found: tuple[str, ...]) -> str:
-    place = search.rank(found)
+def _place(search: Search, ranked: tuple[str, ...]) -> str:
+    place = search.rank(ranked)
     if place is None:
-        return f"* not among the first {len(found)}"
+        return f"* not among the first {len(ranked)}"
     return "" if place <= SHOWN else f"* number {place}"

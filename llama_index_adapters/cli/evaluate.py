@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+from rich.console import Console
 
 from llama_index_adapters.cli import models
 from llama_index_adapters.cli.options import (
@@ -18,6 +19,10 @@ from llama_index_adapters.cli.options import (
 )
 from llama_index_adapters.cli.output import console, counted, show_comparison, shows_progress, took
 from llama_index_adapters.retrieval.ranking import Similarity
+
+if TYPE_CHECKING:
+    from llama_index_adapters.evaluation.evaluate import Evaluation
+    from llama_index_adapters.evaluation.replacement import Replacement
 
 HELP = """Measure a saved adapter against its base model.
 
@@ -36,23 +41,29 @@ For example:
 """
 
 
+AdapterDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="The adapter's directory.")]
+TestFile = Annotated[
+    Path, typer.Argument(metavar="TEST.json", help="Questions with known answers.")
+]
+EmbedModelOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar=models.EMBED_MODELS,
+        help="The model the adapter was trained on.",
+        show_default="the one that DIR names",
+    ),
+]
+AgainstOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR2", help="The adapter in use, to compare with."),
+]
+
+
 def evaluate(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The adapter's directory.")],
-    test: Annotated[
-        Path, typer.Argument(metavar="TEST.json", help="Questions with known answers.")
-    ],
-    embed_model: Annotated[
-        str | None,
-        typer.Option(
-            metavar=models.EMBED_MODELS,
-            help="The model the adapter was trained on.",
-            show_default="the one that DIR names",
-        ),
-    ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR2", help="The adapter in use, to compare with."),
-    ] = None,
+    directory: AdapterDirectory,
+    test: TestFile,
+    embed_model: EmbedModelOption = None,
+    against: AgainstOption = None,
     similarity: SimilarityOption = "cosine",
     store: StoreOption = None,
     seed: SeedOption = 0,
@@ -75,17 +86,17 @@ def evaluate(
     name = embed_model or models.name_of_base_model(saved.metadata.base_model)
     base_model = models.open_embed_model(name)
 
-    from llama_index_adapters.evaluation.evaluate import Evaluation
     from llama_index_adapters.evaluation.evaluate import evaluate as evaluated
-    from llama_index_adapters.evaluation.replacement import LABELS, Replacement, compare_adapters
-    from llama_index_adapters.evaluation.result_file import result_record, write_result
+    from llama_index_adapters.evaluation.replacement import compare_adapters
     from llama_index_adapters.serving.model import AdapterEmbeddingModel
     from llama_index_adapters.vectors.identity import IdentifiedModel
 
     model = AdapterEmbeddingModel(base_model, directory)
     measure: Callable[..., Evaluation | Replacement] = partial(evaluated, model)
+    compared = f"Base and adapted ({saved.kind})"
     if against is not None:
         measure = partial(compare_adapters, AdapterEmbeddingModel(base_model, against), model)
+        compared = f"{against} (in use) and {directory} (candidate)"
     measured = measure(
         dataset,
         store=store,
@@ -94,33 +105,51 @@ def evaluate(
         merge_copies=merge_copies,
         show_progress=shows_progress(),
     )
+    label = IdentifiedModel(base_model).label
     if json is not None:
-        record = result_record(
-            measured.comparison,
-            measured_on="test",
-            adapter=saved.kind,
-            path=directory,
-            embed_model=IdentifiedModel(base_model).label,
-            seconds=measured.seconds,
-            texts_embedded=measured.texts_embedded,
-        )
-        if isinstance(measured, Replacement):
-            record |= {"against": str(against), "switch": measured.switch}
-        write_result(json, record)
-    compared = f"Base and adapted ({saved.kind})"
-    if against is not None:
-        compared = f"{against} (in use) and {directory} (candidate)"
+        _write_figures(json, measured, saved.kind, directory, label, against)
     out = console()
     out.print(
         f"Embedded {counted(measured.texts_embedded, 'text')} in "
-        f"{took(measured.seconds['embed'])} with {IdentifiedModel(base_model).label}\n\n"
+        f"{took(measured.seconds['embed'])} with {label}\n\n"
         f"{compared} on the questions of {test}:",
         soft_wrap=True,
     )
+    _show_comparison(out, measured)
+    if json is not None:
+        out.print(f"\nThese figures written to {json}.", soft_wrap=True)
+
+
+def _write_figures(
+    path: Path,
+    measured: Evaluation | Replacement,
+    kind: str,
+    directory: Path,
+    embed_model: str,
+    against: Path | None,
+) -> None:
+    from llama_index_adapters.evaluation.replacement import Replacement
+    from llama_index_adapters.evaluation.result_file import result_record, write_result
+
+    record = result_record(
+        measured.comparison,
+        measured_on="test",
+        adapter=kind,
+        path=directory,
+        embed_model=embed_model,
+        seconds=measured.seconds,
+        texts_embedded=measured.texts_embedded,
+    )
+    if isinstance(measured, Replacement):
+        record |= {"against": str(against), "switch": measured.switch}
+    write_result(path, record)
+
+
+def _show_comparison(out: Console, measured: Evaluation | Replacement) -> None:
+    from llama_index_adapters.evaluation.replacement import LABELS, Replacement
+
     if isinstance(measured, Replacement):
         show_comparison(out, measured.comparison, LABELS)
         out.print(measured.advice, soft_wrap=True)
     else:
         show_comparison(out, measured.comparison)
-    if json is not None:
-        out.print(f"\nThese figures written to {json}.", soft_wrap=True)

@@ -39,7 +39,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.checks import require_whole
+from llama_index_adapters.errors import InvalidDatasetError
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 
 __all__ = ["Entry", "distinct", "documentation_dataset", "question_and_passage"]
@@ -139,8 +140,7 @@ def documentation_dataset(
         InvalidDatasetError: when this installation has no documentation at all
             (``python -OO`` and stripped images leave docstrings out).
     """
-    if n_pairs < 1:
-        raise InvalidOptionError(f"n_pairs is {n_pairs}; ask for at least one pair.")
+    require_whole(n_pairs, "n_pairs")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated names and invalid escapes of other people
         pairs = distinct(_entries(show_progress))
@@ -239,8 +239,8 @@ def _names(text: str, short_name: str) -> bool:
     )
 
 
-def _same_stem(one: str, other: str) -> bool:
-    shorter, longer = sorted((one, other), key=len)
+def _same_stem(word: str, other: str) -> bool:
+    shorter, longer = sorted((word, other), key=len)
     stem = shorter.removesuffix("e") if len(shorter) > 3 else shorter
     return longer.startswith(stem) and len(longer) - len(stem) <= 3
 

@@ -17,7 +17,7 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import QueryBundle, TextNode
 
-from llama_index_adapters.adapters.families import DEFAULT_ADAPTER
+from llama_index_adapters.adapters.families import DEFAULT_ADAPTER, AdapterName
 from llama_index_adapters.demo.documentation import documentation_dataset
 from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
 from llama_index_adapters.engines.base import FinetuneResult
@@ -27,7 +27,7 @@ from llama_index_adapters.evaluation.result_file import result_record, write_res
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from llama_index_adapters.questions.split import split_by_passage
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.embed import EmbeddedDataset, Embedder
 from llama_index_adapters.vectors.identity import IdentifiedModel
 
 DEFAULT_PAIRS = 3000
@@ -55,9 +55,9 @@ class Search:
     base: tuple[str, ...]
     adapted: tuple[str, ...]
 
-    def rank(self, found: tuple[str, ...]) -> int | None:
+    def rank(self, ranked: tuple[str, ...]) -> int | None:
         """Return the place of the wanted passage, from 1 on; None when it was not found."""
-        return found.index(self.wanted) + 1 if self.wanted in found else None
+        return ranked.index(self.wanted) + 1 if self.wanted in ranked else None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def run_demo(
     n_pairs: int = DEFAULT_PAIRS,
     seed: int = 0,
     store: Path | None = None,
-    adapter: str = DEFAULT_ADAPTER,
+    adapter: AdapterName = DEFAULT_ADAPTER,
     show_progress: bool = True,
     report: Callable[[str], None] = lambda line: None,
 ) -> DemoResult:
@@ -106,20 +106,7 @@ def run_demo(
     Raises:
         AdaptersError: when a step fails, as it says.
     """
-    report("Collecting questions from the documentation of Python, numpy and torch")
-    whole = documentation_dataset(n_pairs=n_pairs, seed=seed, show_progress=show_progress)
-    parts = split_parts(whole, seed=seed)
-    for name, part in parts.items():
-        part.save_json(output / "data" / f"{name}.json")
-    sizes = {name: len(part.queries) for name, part in parts.items()}
-    report(
-        f"{len(whole.queries):,} questions: {sizes['train']:,} to train on, {sizes['val']:,} to "
-        f"validate with, {sizes['test']:,} to test with. No question of one part asks about a "
-        f"passage of another. Validation and test rank all {len(whole.corpus):,} passages; "
-        f"training answers with its own {len(parts['train'].corpus):,} only, and knows of the "
-        "others no more than their vectors."
-    )
-
+    whole, parts = _questions(output, n_pairs, seed, show_progress, report)
     model = IdentifiedModel(embed_model)
     report(f"Embedding what is not stored yet, with {model.label}")
     embedded = Embedder(model, store, show_progress=show_progress).dataset(whole)
@@ -144,19 +131,47 @@ def run_demo(
     evaluation = evaluate(
         adapted_model, parts["test"], store=store, seed=seed, show_progress=show_progress
     )
-
     index = index_of(whole, embedded.data, embed_model)
     searches = tuple(
         _search(index, embed_model, adapted_model, parts["test"], query_id, chosen_as)
         for chosen_as, query_id in telling_questions(evaluation.comparison, parts["test"])
     )
+    record = _record(embedded, finetuned, evaluation, model.label)
+    write_result(output / "result.json", record)
+    return DemoResult(finetuned, evaluation, searches, record)
+
+
+def _questions(
+    output: Path, n_pairs: int, seed: int, show_progress: bool, report: Callable[[str], None]
+) -> tuple[EmbeddingQAFinetuneDataset, Parts]:
+    """Collect the questions, write their parts below ``output`` and return them."""
+    report("Collecting questions from the documentation of Python, numpy and torch")
+    whole = documentation_dataset(n_pairs=n_pairs, seed=seed, show_progress=show_progress)
+    parts = split_parts(whole, seed=seed)
+    for name, part in parts.items():
+        part.save_json(output / "data" / f"{name}.json")
+    sizes = {name: len(part.queries) for name, part in parts.items()}
+    report(
+        f"{len(whole.queries):,} questions: {sizes['train']:,} to train on, {sizes['val']:,} to "
+        f"validate with, {sizes['test']:,} to test with. No question of one part asks about a "
+        f"passage of another. Validation and test rank all {len(whole.corpus):,} passages; "
+        f"training answers with its own {len(parts['train'].corpus):,} only, and knows of the "
+        "others no more than their vectors."
+    )
+    return whole, parts
+
+
+def _record(
+    embedded: EmbeddedDataset, finetuned: FinetuneResult, evaluation: Evaluation, embed_model: str
+) -> dict[str, Any]:
+    """Return the figures of the test questions, and what all steps took together."""
     stages = (embedded.cost.seconds, finetuned.seconds["embed"], evaluation.seconds["embed"])
-    record = result_record(
+    return result_record(
         evaluation.comparison,
         measured_on="test",
         adapter=finetuned.adapter,
-        path=output / "adapter",
-        embed_model=model.label,
+        path=finetuned.path,
+        embed_model=embed_model,
         seconds={
             "embed": sum(stages),
             "train": finetuned.seconds["train"],
@@ -164,8 +179,6 @@ def run_demo(
         },
         texts_embedded=(embedded.cost.texts + finetuned.texts_embedded + evaluation.texts_embedded),
     )
-    write_result(output / "result.json", record)
-    return DemoResult(finetuned, evaluation, searches, record)
 
 
 def split_parts(whole: EmbeddingQAFinetuneDataset, *, seed: int) -> Parts:
@@ -225,7 +238,7 @@ def _search(
 ) -> Search:
     question = dataset.queries[query_id]
 
-    def found(embed_model: BaseEmbedding) -> tuple[str, ...]:
+    def retrieved(embed_model: BaseEmbedding) -> tuple[str, ...]:
         retriever = index.as_retriever(similarity_top_k=RETRIEVED, embed_model=embed_model)
         # A bundle of its own: a retriever leaves its vector in the one it is given.
         return tuple(hit.node.node_id for hit in retriever.retrieve(QueryBundle(question)))
@@ -234,6 +247,6 @@ def _search(
         chosen_as=chosen_as,
         question=question,
         wanted=dataset.relevant_docs[query_id][0],
-        base=found(base_model),
-        adapted=found(adapted_model),
+        base=retrieved(base_model),
+        adapted=retrieved(adapted_model),
     )

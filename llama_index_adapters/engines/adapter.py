@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +15,24 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index_adapters.adapters.disk.config import QueryModel
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
-from llama_index_adapters.adapters.families import ADAPTERS, CUSTOM, DEFAULT_ADAPTER, kind_of
+from llama_index_adapters.adapters.families import CUSTOM, DEFAULT_ADAPTER, AdapterName, kind_of
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
+from llama_index_adapters.engines.choice import AdapterChoice
 from llama_index_adapters.engines.data import TrainingData, TrainingVectors, Unlabelled
 from llama_index_adapters.errors import (
     InvalidOptionError,
     InvalidVectorsError,
     NotTrainedError,
-    closest_name,
 )
 from llama_index_adapters.evaluation.comparison import compare
-from llama_index_adapters.files.text import as_path
+from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity, mean_metrics
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.training.checkpoints import checkpoints_in
-from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.options import Default, TrainingOptions, agreed_options
 from llama_index_adapters.vectors.checks import require_directions
 from llama_index_adapters.vectors.identity import IdentifiedModel
 
@@ -44,9 +44,6 @@ logger = logging.getLogger(__name__)
 
 # Arguments of LlamaIndex's ``train_model`` that are not about training.
 _SHOW_PROGRESS_BAR = "show_progress_bar"
-# What a search decides itself, or leaves alone; any other training option is meant for one
-# training of a given kind.
-_OPTIONS_OF_A_SEARCH = frozenset({"epochs", "batch_size", "device", "seed", _SHOW_PROGRESS_BAR})
 
 
 class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
@@ -76,18 +73,23 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             held out: queries where passages have several, else passages.
         adapter: ``"auto"`` tries several kinds and keeps what held-out queries show to be best;
             ``"linear"``, ``"low-rank"`` and ``"two-layer"`` are trained as they are. When a bias
-            or a training option such as ``learning_rate`` is given, ``"auto"`` means
+            or a training option such as ``learning_rate`` is given by name, ``"auto"`` means
             ``"linear"``.
         rank: rank of the low-rank adapter.
         target_corpus: texts (or vectors, ``(n, passage_dim)``) of the corpus that will be
             searched, when it is another than that of ``dataset``. No labels are needed; only
             ``"auto"`` uses them.
         query_log: texts (or vectors, ``(n, query_dim)``) of queries without known answers, the
-            more the better. They say how queries are spread; only ``"auto"`` uses them.
+            more the better. They say how queries are distributed; only ``"auto"`` uses them.
         similarity: how your vector store compares vectors.
         seed: the same seed gives the same adapter.
         store: path of the store of vectors; the user's cache directory when left out.
         show_progress: show progress bars.
+        options: how to train, as one object beside or instead of options by name; an option
+            given both ways has to have one value. With ``"auto"`` they leave the search on: it
+            takes the most epochs, the largest batch, the optimizer, ``weight_decay``,
+            ``warmup``, ``max_grad_norm``, ``negatives``, ``mined``, ``precision``, ``device``
+            and ``seed`` from them and decides the others itself.
         **train_kwargs: any other :class:`~llama_index_adapters.training.options.TrainingOptions`
             (``learning_rate``, ``weight_decay``, ``patience``, …), among them LlamaIndex's
             ``steps_per_epoch``, ``optimizer_class``, ``optimizer_params`` and
@@ -106,10 +108,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
 
     def __init__(
         self,
-        dataset: object,
+        dataset: Questions | VectorDataset,
         embed_model: BaseEmbedding | None,
-        batch_size: int = TrainingOptions.batch_size,
-        epochs: int = TrainingOptions.epochs,
+        batch_size: int = Default(TrainingOptions.batch_size),
+        epochs: int = Default(TrainingOptions.epochs),
         adapter_model: BaseAdapter | None = None,
         dim: int | None = None,
         device: str | None = None,
@@ -119,15 +121,16 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         verbose: bool = False,
         bias: bool | None = None,
         *,
-        val_dataset: object | None = None,
-        adapter: str = DEFAULT_ADAPTER,
+        val_dataset: Questions | VectorDataset | None = None,
+        adapter: AdapterName = DEFAULT_ADAPTER,
         rank: int | None = None,
         target_corpus: Unlabelled | None = None,
         query_log: Unlabelled | None = None,
         similarity: Similarity = "cosine",
-        seed: int = 0,
+        seed: int = Default(TrainingOptions.seed),
         store: str | PathLike[str] | None = None,
         show_progress: bool = True,
+        options: TrainingOptions | None = None,
         **train_kwargs: Any,
     ) -> None:
         self.embed_model = embed_model
@@ -142,37 +145,24 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         )
         self.dataset = self._data.dataset
         self.val_dataset = self._data.val_dataset
-        if adapter not in ADAPTERS:
-            raise InvalidOptionError(
-                f"adapter is {adapter!r}; use one of {', '.join(ADAPTERS)}."
-                + closest_name(str(adapter), ADAPTERS)
-            )
-        if rank is not None and (adapter != "low-rank" or adapter_model is not None):
-            raise InvalidOptionError(
-                f"rank is {rank}, but only adapter='low-rank' has one. Leave rank out."
-            )
-        if rank is not None and (type(rank) is not int or rank < 1):
-            raise InvalidOptionError(f"rank is {rank!r}; give a whole number from 1 on.")
-        if adapter_model is not None:
-            _require_adapter(adapter_model)
         self.adapter_model = adapter_model
-        self.adapter: str = adapter
         self.dim = dim
-        self._bias = bias
-        self._rank = rank
+        self._show_progress = bool(train_kwargs.pop(_SHOW_PROGRESS_BAR, show_progress))
+        by_name: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs, "seed": seed}
+        if device is not None:
+            by_name["device"] = device
+        self._options = agreed_options(
+            options, {**by_name, **train_kwargs}, beside=_names_of_the_engine()
+        )
+        choice = AdapterChoice(adapter, adapter_model, bias, rank)
+        self._choice = replace(choice, name=choice.family(train_kwargs))
+        self.adapter = self._adapter_for(train_kwargs)
         self._output_path = as_path(model_output_path, "model_output_path")
+        require_own_directory(self._output_path)
         self._checkpoints = checkpoints_in(
             model_checkpoint_path, checkpoint_save_steps, beside=self._output_path
         )
         self._verbose = verbose
-        self._show_progress = show_progress
-        self._options = TrainingOptions(
-            batch_size=batch_size, epochs=epochs, device=device, seed=seed
-        )
-        self.adapter = self._adapter_for(train_kwargs)
-        own = set(inspect.signature(EmbeddingAdapterFinetuneEngine).parameters) - {"train_kwargs"}
-        self._options, self._show_progress = self._with(train_kwargs, own)
-        require_own_directory(self._output_path)
         self._result: FinetuneResult | None = None
         self._trained: BaseAdapter | None = None
         self._fingerprint: str | None = None
@@ -180,10 +170,12 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
     @classmethod
     def from_model_path(
         cls,
-        dataset: object,
+        dataset: Questions | VectorDataset,
         embed_model: BaseEmbedding | None,
         model_path: str | PathLike[str],
         model_cls: type[BaseAdapter] | None = None,
+        *,
+        options: TrainingOptions | None = None,
         **kwargs: Any,
     ) -> EmbeddingAdapterFinetuneEngine:
         """Continue from a saved adapter of any kind, LlamaIndex's directories included.
@@ -196,6 +188,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             embed_model: the model the adapter was trained on.
             model_path: the adapter's directory.
             model_cls: its class, needed only for an adapter of your own.
+            options: how to train, as in the constructor.
             **kwargs: as in the constructor.
 
         Raises:
@@ -206,7 +199,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
 
         adapter = load_adapter(model_path, model_cls)
         start = None if _kind(adapter) == "identity" else adapter
-        return cls(dataset, embed_model, adapter_model=start, **kwargs)
+        return cls(dataset, embed_model, adapter_model=start, options=options, **kwargs)
 
     def finetune(self, **train_kwargs: Any) -> FinetuneResult:
         """Embed what is missing, train, judge, save.
@@ -225,7 +218,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
 
         adapter = self._adapter_for(train_kwargs)
         options, show_progress = self._with(train_kwargs)
-        torch_device(options.device)  # a wrong one is found before anything is embedded
+        torch_device(options.device)  # a wrong one is refused before anything is embedded
         vectors = self._data.vectors(show_progress=show_progress)
         train = vectors.train
         require_directions(train.queries, "dataset")
@@ -300,36 +293,29 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             )
         return AdapterEmbeddingModel(self.embed_model, self._output_path, **model_kwargs)
 
-    def _with(
-        self, train_kwargs: Mapping[str, Any], own: Collection[str] = ()
-    ) -> tuple[TrainingOptions, bool]:
+    def _with(self, train_kwargs: Mapping[str, Any]) -> tuple[TrainingOptions, bool]:
         changes = dict(train_kwargs)
         show_progress = bool(changes.pop(_SHOW_PROGRESS_BAR, self._show_progress))
-        return self._options.updated(changes, beside={*own, _SHOW_PROGRESS_BAR}), show_progress
+        return self._options.updated(changes, beside=[_SHOW_PROGRESS_BAR]), show_progress
 
-    def _adapter_for(self, train_kwargs: Collection[str]) -> str:
-        """Return the family to train, given the options of this run.
+    def _adapter_for(self, train_kwargs: Collection[str]) -> AdapterName:
+        """Return the family to train, given the names of the options of this run.
 
         Raises:
             InvalidOptionError: when something was given that only a search would use.
         """
-        name = self.adapter
-        one_training = self._bias is not None or not set(train_kwargs) <= _OPTIONS_OF_A_SEARCH
-        if name == "auto" and one_training:
-            name = "linear"
-        if self.adapter_model is None and name == "auto":
-            return name
-        if self._data.unlabelled:
+        family = self._choice.family(set(train_kwargs) - {_SHOW_PROGRESS_BAR})
+        if self._data.unlabelled and not self._choice.searches(family):
             unused = next(iter(self._data.unlabelled))
             raise InvalidOptionError(
                 f"{unused} is given, but only the search (adapter='auto', without adapter_model, "
                 f"bias or options of one training) uses it. Leave {unused} out, or those."
             )
-        return name
+        return family
 
     def _fit(
         self,
-        name: str,
+        name: AdapterName,
         vectors: TrainingVectors,
         options: TrainingOptions,
         show_progress: bool,
@@ -354,17 +340,11 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         )
 
     def _start(
-        self, name: str, train: VectorDataset, options: TrainingOptions
+        self, family: AdapterName, train: VectorDataset, options: TrainingOptions
     ) -> BaseAdapter | None:
         """Return the adapter to train, None for a search."""
-        from llama_index_adapters.adapters.learned.new import new_adapter
-
-        if self.adapter_model is not None:
-            return copy.deepcopy(self.adapter_model)
-        if name == "auto":
-            return None
         dims = train.queries.shape[1], train.passages.shape[1]
-        return new_adapter(name, *dims, bias=self._bias, rank=self._rank, seed=options.seed)
+        return self._choice.start(family, *dims, seed=options.seed)
 
     def _save(
         self,
@@ -408,11 +388,7 @@ def _own_class(adapter: BaseAdapter) -> type[BaseAdapter] | None:
     return type(adapter) if _kind(adapter) == CUSTOM else None
 
 
-def _require_adapter(adapter_model: object) -> None:
-    from llama_index_adapters.adapters.learned.base import BaseAdapter
-
-    if not isinstance(adapter_model, BaseAdapter):
-        raise InvalidOptionError(
-            f"adapter_model is a {type(adapter_model).__name__}; give an instance of a subclass of "
-            "llama_index_adapters.BaseAdapter."
-        )
+def _names_of_the_engine() -> set[str]:
+    """Return the parameters that a wrong name of a training option may be closest to."""
+    parameters = inspect.signature(EmbeddingAdapterFinetuneEngine).parameters
+    return {*parameters, _SHOW_PROGRESS_BAR} - {"train_kwargs"}

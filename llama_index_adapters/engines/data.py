@@ -10,19 +10,30 @@ import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
 
+from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.questions.question_set import as_dataset, with_shared_relevance
+from llama_index_adapters.questions.question_set import (
+    EmbeddingQAFinetuneDataset,
+    Questions,
+    as_dataset,
+    with_shared_relevance,
+)
 from llama_index_adapters.retrieval.arrays import FloatArray
-from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset, as_matrix
 from llama_index_adapters.vectors.embed import EmbeddedDataset, Embedder, EmbeddingCost
 from llama_index_adapters.vectors.identity import checked_model
 from llama_index_adapters.vectors.store import Role
 
 Unlabelled = Sequence[str] | NDArray[np.float32]
+CheckedQuestions = EmbeddingQAFinetuneDataset | VectorDataset
 
 # What is known without labels, and how its texts are embedded.
-_ROLES: Mapping[str, Role] = {"target_corpus": "passage", "query_log": "query"}
+_ROLES: Mapping[str, Role] = {
+    "corpus": "passage",
+    "target_corpus": "passage",
+    "query_log": "query",
+}
 
 
 @dataclass(frozen=True)
@@ -75,8 +86,8 @@ class TrainingData:
 
     def __init__(
         self,
-        dataset: object,
-        val_dataset: object | None,
+        dataset: Questions | VectorDataset,
+        val_dataset: Questions | VectorDataset | None,
         target_corpus: Unlabelled | None,
         query_log: Unlabelled | None,
         *,
@@ -84,6 +95,7 @@ class TrainingData:
         similarity: Similarity,
         store: Path | None,
     ) -> None:
+        require_one_of(similarity, "similarity", SIMILARITIES)
         self._model = None if embed_model is None else checked_model(embed_model)
         self._similarity = similarity
         self._store = store
@@ -91,8 +103,8 @@ class TrainingData:
         self.val_dataset = None
         if val_dataset is not None:
             self.val_dataset = self._checked(val_dataset, "val_dataset")
-        given = {"target_corpus": target_corpus, "query_log": query_log}
-        self.unlabelled = {name: part for name, part in given.items() if part is not None}
+        parts = {"target_corpus": target_corpus, "query_log": query_log}
+        self.unlabelled = {name: part for name, part in parts.items() if part is not None}
         for name, part in self.unlabelled.items():
             require_usable(part, name, embed_model)
 
@@ -119,17 +131,16 @@ class TrainingData:
         )
 
     def _questions(
-        self, data: object, embedder: Embedder | None, *, shared: bool = False
+        self, data: CheckedQuestions, embedder: Embedder | None, *, shared: bool = False
     ) -> EmbeddedDataset:
         if isinstance(data, VectorDataset):
             return EmbeddedDataset(data, EmbeddingCost())
         assert embedder is not None
-        questions = as_dataset(data)
         return embedder.dataset(
-            with_shared_relevance(questions) if shared else questions, similarity=self._similarity
+            with_shared_relevance(data) if shared else data, similarity=self._similarity
         )
 
-    def _checked(self, data: object, name: str) -> object:
+    def _checked(self, data: Questions | VectorDataset, name: str) -> CheckedQuestions:
         """Refuse data that cannot be used before anything is paid for."""
         if isinstance(data, VectorDataset):
             # Cosine may only be the default.
@@ -154,7 +165,7 @@ def unlabelled_vectors(
     """Return texts or vectors as vectors.
 
     Args:
-        parts: texts or vectors under the names ``target_corpus`` and ``query_log``.
+        parts: texts or vectors under the names ``corpus``, ``target_corpus`` and ``query_log``.
         embedder: embeds the texts; None when there are none.
     """
     vectors: dict[str, FloatArray] = {}
@@ -170,21 +181,21 @@ def unlabelled_vectors(
     return UnlabelledVectors(vectors, cost)
 
 
-def require_usable(given: Unlabelled, name: str, embed_model: BaseEmbedding | None) -> None:
+def require_usable(part: Unlabelled, name: str, embed_model: BaseEmbedding | None) -> None:
     """Refuse what cannot become vectors before anything is paid for.
 
     Raises:
-        InvalidOptionError: saying what was given under that name.
+        InvalidOptionError: saying what was handed in under that name.
     """
-    if not isinstance(given, np.ndarray | Sequence):
+    if not isinstance(part, np.ndarray | Sequence):
         raise InvalidOptionError(
-            f"{name} is of type {type(given).__name__}; give a list of texts, or vectors."
+            f"{name} is of type {type(part).__name__}; give a list of texts, or vectors."
         )
-    if not len(given):
+    if not len(part):
         raise InvalidOptionError(f"{name} is empty; give at least one text, or vectors.")
-    if isinstance(given, str):
+    if isinstance(part, str):
         raise InvalidOptionError(f"{name} is one text; give a list of texts, or vectors.")
-    if not isinstance(given, np.ndarray) and embed_model is None:
+    if not isinstance(part, np.ndarray) and embed_model is None:
         raise InvalidOptionError(
             f"{name} holds texts, and embed_model is None. Give their vectors."
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -11,20 +13,21 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index_adapters.adapters.disk.config import QueryModel
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
+from llama_index_adapters.checks import as_path, require_number, require_one_of
 from llama_index_adapters.engines.data import (
     Unlabelled,
     require_usable,
     unlabelled_vectors,
 )
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
-from llama_index_adapters.files.text import as_path
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.checks import require_directions
 from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.identity import IdentifiedModel
 
-# Without labels nothing can be judged, so the corpus alone is whitened mildly.
+# Without labels nothing can be judged, so the corpus alone is whitened little.
 PASSAGE_POWER = 0.125
 PASSAGE_POWER_WITH_LOG, QUERY_POWER = 0.25, 0.25
 
@@ -69,51 +72,94 @@ def finetune_without_labels(
         InvalidVectorsError: when the vectors do not fit together.
         EmbeddingError: when the embedding model fails; what it gave before is stored.
     """
-    from llama_index_adapters.adapters.learned.linear import LinearAdapter
-    from llama_index_adapters.training.closed_form import whitening
-
     model = IdentifiedModel(embed_model)
     output = as_path(model_output_path, "model_output_path")
     require_own_directory(output)
-    if similarity not in SIMILARITIES:
-        raise InvalidOptionError(
-            f"similarity is {similarity!r}; use one of {', '.join(SIMILARITIES)}."
-        )
-    if passage_power is None:
-        passage_power = PASSAGE_POWER if query_log is None else PASSAGE_POWER_WITH_LOG
-    if query_power is None:
-        query_power = 0.0 if query_log is None else QUERY_POWER
-    for name, power in (("passage_power", passage_power), ("query_power", query_power)):
-        if not isinstance(power, int | float) or not 0 <= power <= 1:
-            raise InvalidOptionError(f"{name} is {power!r}; give a number from 0 to 1.")
-    if query_power and query_log is None:
-        raise InvalidOptionError(
-            f"query_power is {query_power:g}, but there are no queries. Give query_log too."
-        )
-    require_usable(corpus, "corpus", embed_model)
-    if query_log is not None:
-        require_usable(query_log, "query_log", embed_model)
+    require_one_of(similarity, "similarity", SIMILARITIES)
+    powers = WhiteningPowers.chosen(passage_power, query_power, has_log=query_log is not None)
+    parts = {"corpus": corpus} if query_log is None else {"corpus": corpus, "query_log": query_log}
+    for name, part in parts.items():
+        require_usable(part, name, embed_model)
     store = None if store is None else as_path(store, "store")
-    given = {"target_corpus": corpus} | ({} if query_log is None else {"query_log": query_log})
-    vectors = unlabelled_vectors(given, Embedder(model, store, show_progress=show_progress))
-    passages = vectors.by_name["target_corpus"]
-    queries = vectors.by_name.get("query_log")
+    vectors = unlabelled_vectors(parts, Embedder(model, store, show_progress=show_progress))
+    passages, queries = vectors.by_name["corpus"], vectors.by_name.get("query_log")
+    _require_fitting(passages, queries)
+    _save_whitening(output, model, passages, queries, powers, similarity)
+    return AdapterEmbeddingModel(embed_model, output)
+
+
+@dataclass(frozen=True)
+class WhiteningPowers:
+    """How far passages and queries are whitened.
+
+    Attributes:
+        passages: the power of the passages' inverse second moment, from 0 to 1.
+        queries: the same for the queries; 0 leaves them out.
+
+    Raises:
+        InvalidOptionError: for a power outside of that.
+    """
+
+    passages: float
+    queries: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no power."""
+        require_number(self.passages, "passage_power", least=0, most=1)
+        require_number(self.queries, "query_power", least=0, most=1)
+
+    @classmethod
+    def chosen(
+        cls, passages: float | None, queries: float | None, *, has_log: bool
+    ) -> WhiteningPowers:
+        """Return what a user chose, and the defaults for the rest.
+
+        Raises:
+            InvalidOptionError: for a power outside 0 to 1, or one of queries that are not there.
+        """
+        if passages is None:
+            passages = PASSAGE_POWER_WITH_LOG if has_log else PASSAGE_POWER
+        if queries is None:
+            queries = QUERY_POWER if has_log else 0.0
+        powers = cls(passages, queries)
+        if powers.queries and not has_log:
+            raise InvalidOptionError(
+                f"query_power is {queries:g}, but there are no queries. Give query_log too."
+            )
+        return powers
+
+
+def _require_fitting(passages: FloatArray, queries: FloatArray | None) -> None:
     if not passages.any():
         raise InvalidVectorsError(
             f"The {len(passages)} vectors of the corpus are all zero. Embed it again."
         )
-    if queries is not None:
-        require_directions(queries, "query_log")
-    if queries is not None and queries.shape[1] != passages.shape[1]:
+    if queries is None:
+        return
+    require_directions(queries, "query_log")
+    if queries.shape[1] != passages.shape[1]:
         raise InvalidVectorsError(
             f"query_log has vectors of {queries.shape[1]} dimensions, the corpus "
             f"{passages.shape[1]}. Embed both with the same model."
         )
+
+
+def _save_whitening(
+    output: Path,
+    model: IdentifiedModel,
+    passages: FloatArray,
+    queries: FloatArray | None,
+    powers: WhiteningPowers,
+    similarity: Similarity,
+) -> None:
+    from llama_index_adapters.adapters.learned.linear import LinearAdapter
+    from llama_index_adapters.training.closed_form import whitening
+
     weight = whitening(
         passages,
         queries,
-        passage_power=passage_power,
-        query_power=query_power,
+        passage_power=powers.passages,
+        query_power=powers.queries,
         similarity=similarity,
     )
     adapter = LinearAdapter(weight.shape[1], weight.shape[0])
@@ -127,8 +173,8 @@ def finetune_without_labels(
         passage_dim=weight.shape[0],
         training={
             "adapter": "whitening",
-            "passage_power": passage_power,
-            "query_power": query_power,
+            "passage_power": powers.passages,
+            "query_power": powers.queries,
             "similarity": similarity,
         },
         data={
@@ -139,4 +185,3 @@ def finetune_without_labels(
         metrics={},
     )
     save_adapter(output, adapter, metadata=metadata)
-    return AdapterEmbeddingModel(embed_model, output)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from llama_index_adapters.checks import seeded_generator
-from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
+from llama_index_adapters.checks import require_number, require_whole, seeded_generator
+from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.evaluation.copies import Copies, metrics_with_merged_copies
 from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, top_k
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -204,10 +204,8 @@ def compare(
             or not exactly one nDCG.
         InvalidOptionError: for an impossible ``confidence``, ``n_resamples`` or ``seed``.
     """
-    if not 0 < confidence < 1:
-        raise InvalidOptionError(f"confidence is {confidence}; use a level such as 0.95.")
-    if n_resamples < 1:
-        raise InvalidOptionError(f"n_resamples is {n_resamples}; use at least 1, such as 10000.")
+    require_number(confidence, "confidence", above=0, below=1)
+    require_whole(n_resamples, "n_resamples")
     metric = _checked_metric(base, adapted)
     base_means, adapted_means = mean_metrics(base), mean_metrics(adapted)
     differences = np.stack([_differences(base, adapted, name) for name in base])
@@ -303,13 +301,13 @@ def _checked_metric(base: PerQueryMetrics, adapted: PerQueryMetrics) -> str:
             f"The metrics are of different queries, their shapes are {sorted(sizes)}; "
             f"give one value per query, for the same queries."
         )
-    found = [name for name in base if name.startswith("ndcg@")]
-    if len(found) != 1:
+    ndcgs = [name for name in base if name.startswith("ndcg@")]
+    if len(ndcgs) != 1:
         raise InvalidVectorsError(
-            f"Found {len(found)} nDCG metrics among {', '.join(base) or 'none'}; wins, losses and "
+            f"Found {len(ndcgs)} nDCG metrics among {', '.join(base) or 'none'}; wins, losses and "
             f"the p-value need exactly one, such as 'ndcg@10'."
         )
-    return found[0]
+    return ndcgs[0]
 
 
 def _differences(base: PerQueryMetrics, adapted: PerQueryMetrics, name: str) -> NDArray[np.float64]:

@@ -6,17 +6,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
+from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
-
-if TYPE_CHECKING:
-    from llama_index_adapters.serving.model import AdapterEmbeddingModel
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Evaluation:
 
 def evaluate(
     embed_model: AdapterEmbeddingModel,
-    dataset: object,
+    dataset: Questions,
     *,
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",
@@ -80,12 +78,7 @@ def evaluate(
         >>> print(evaluate(embed_model, test))
     """
     require_seed(seed)
-    # By its methods: the embedding model is built on top of this package, not below it.
-    if not hasattr(embed_model, "transform_queries"):
-        raise InvalidOptionError(
-            f"embed_model is a {type(embed_model).__name__}, which has no adapter. Give what "
-            "engine.get_finetuned_model() returns, or AdapterEmbeddingModel(base_model, path)."
-        )
+    require_adapted(embed_model, "embed_model")
     embedder = Embedder(embed_model.base_embed_model, store, show_progress=show_progress)
     embedded = embedder.dataset(dataset, similarity=similarity)
     started = time.perf_counter()
@@ -93,3 +86,16 @@ def evaluate(
     comparison = compare_queries(embedded.data, adapted, seed=seed, merge_copies=merge_copies)
     seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
     return Evaluation(comparison, embedded.cost.texts, seconds)
+
+
+def require_adapted(embed_model: object, name: str) -> None:
+    """Refuse what is no adapted model.
+
+    Raises:
+        InvalidOptionError: saying what it is, with the name of the argument.
+    """
+    if not isinstance(embed_model, AdapterEmbeddingModel):
+        raise InvalidOptionError(
+            f"{name} is a {type(embed_model).__name__}, which has no adapter. Give what "
+            "engine.get_finetuned_model() returns, or AdapterEmbeddingModel(base_model, path)."
+        )

@@ -6,18 +6,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llama_index_adapters.checks import require_seed
-from llama_index_adapters.errors import InvalidOptionError, ModelMismatchError
+from llama_index_adapters.errors import ModelMismatchError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
+from llama_index_adapters.evaluation.evaluate import require_adapted
+from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore
-
-if TYPE_CHECKING:
-    from llama_index_adapters.serving.model import AdapterEmbeddingModel
 
 LABELS = ("in use", "candidate")
 
@@ -62,7 +61,7 @@ class Replacement:
 def compare_adapters(
     in_use: AdapterEmbeddingModel,
     candidate: AdapterEmbeddingModel,
-    dataset: object,
+    dataset: Questions,
     *,
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",
@@ -98,12 +97,7 @@ def compare_adapters(
     """
     require_seed(seed)
     for name, model in (("in_use", in_use), ("candidate", candidate)):
-        # By its methods: the embedding model is built on top of this package, not below it.
-        if not hasattr(model, "transform_queries"):
-            raise InvalidOptionError(
-                f"{name} is a {type(model).__name__}, which has no adapter. Give "
-                "AdapterEmbeddingModel(base_model, path)."
-            )
+        require_adapted(model, name)
     base, other = (IdentifiedModel(model.base_embed_model) for model in (in_use, candidate))
     if base.identity != other.identity:
         raise ModelMismatchError(

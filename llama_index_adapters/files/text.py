@@ -9,25 +9,10 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, MissingFileError
-
-
-def as_path(path: str | PathLike[str], name: str) -> Path:
-    """Return a path that a caller gave.
-
-    Args:
-        path: what was given.
-        name: the argument it was given as.
-
-    Raises:
-        InvalidOptionError: when it is neither text nor a path.
-    """
-    if not isinstance(path, (str, PathLike)):
-        raise InvalidOptionError(f"{name} is {path!r}; give a path, as str or pathlib.Path.")
-    return Path(path)
+from llama_index_adapters.checks import as_path
+from llama_index_adapters.errors import InvalidFileError, MissingFileError
 
 
 def read_text(path: str | PathLike[str], expected: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -16,12 +16,12 @@ from llama_index.core.storage.docstore.types import BaseDocumentStore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from numpy.typing import NDArray
 
-from llama_index_adapters.checks import seeded_generator
+from llama_index_adapters.checks import as_path, require_one_of, require_whole, seeded_generator
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
-from llama_index_adapters.files.text import as_path
 from llama_index_adapters.index.corpus_files import CorpusFiles
 from llama_index_adapters.index.store_search import StoreSearch
 from llama_index_adapters.questions.labels import Judgements, as_judgements
+from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -91,8 +91,8 @@ class IndexCorpus:
             InvalidOptionError: for a count that is no whole number from 1 on, or a seed that is
                 none.
         """
-        if count is not None and (type(count) is not int or count < 1):
-            raise InvalidOptionError(f"count is {count!r}; ask for at least 1 node.")
+        if count is not None:
+            require_whole(count, "count", otherwise=", or leave it out")
         random = seeded_generator(seed)
         rows = np.arange(len(self))
         if count is not None and count < len(self):
@@ -108,7 +108,7 @@ class IndexCorpus:
 
     def dataset(
         self,
-        labels: object,
+        labels: Questions | str | PathLike[str],
         *,
         unknown_nodes: UnknownNodes = "refuse",
         search_store: bool = False,
@@ -140,8 +140,7 @@ class IndexCorpus:
             InvalidOptionError: without an embedding model, or for an unknown option.
             EmbeddingError: when the embedding model fails; what it gave before is stored.
         """
-        if unknown_nodes not in ("refuse", "drop"):
-            raise InvalidOptionError(f"unknown_nodes is {unknown_nodes!r}; use 'refuse' or 'drop'.")
+        require_one_of(unknown_nodes, "unknown_nodes", get_args(UnknownNodes))
         judgements = self._known(as_judgements(labels), drop=unknown_nodes == "drop")
         texts = list(judgements.relevant)
         queries = self.embed_queries(texts, store=store, show_progress=show_progress)
@@ -201,17 +200,17 @@ class IndexCorpus:
         if not unknown:
             return judgements
         named = ", ".join(map(repr, list(unknown)[:3])) + (" …" if len(unknown) > 3 else "")
-        found = f"{len(unknown)} node ids of the labels are not in the index ({named})"
+        problem = f"{len(unknown)} node ids of the labels are not in the index ({named})"
         if not drop:
             raise InvalidDatasetError(
-                f"{found}, which has {len(self):,} nodes such as {self.node_ids[0]!r}. Labels "
+                f"{problem}, which has {len(self):,} nodes such as {self.node_ids[0]!r}. Labels "
                 "have to name nodes of this index; when these were deleted from it, give "
                 "unknown_nodes='drop'."
             )
-        kept = judgements.without(unknown)
-        if not kept.relevant:
-            raise InvalidDatasetError(f"{found}, and no query has another.")
-        return kept
+        known = judgements.without(unknown)
+        if not known.relevant:
+            raise InvalidDatasetError(f"{problem}, and no query has another.")
+        return known
 
 
 def node_record(text: str | None, metadata: Mapping[str, object] | None) -> str:

@@ -95,10 +95,10 @@ def require_reading(reading: object, store: str) -> None:
 
 
 def require_page(page: object) -> None:
-    """Refuse a page whose parts do not belong to its ids; its vectors are checked elsewhere.
+    """Refuse a page whose parts do not belong to its ids; vectors are checked when they are read.
 
     Raises:
-        InvalidDatasetError: saying what was found.
+        InvalidDatasetError: saying what the page has.
     """
     if not isinstance(page, Page):
         raise InvalidDatasetError(
@@ -106,9 +106,9 @@ def require_page(page: object) -> None:
         )
     if not all(isinstance(stored_id, str) for stored_id in page.ids):
         raise InvalidDatasetError("A page of the vector store has ids that are not str.")
-    found = {"texts": page.texts, "metadata": page.metadata}
+    columns = {"texts": page.texts, "metadata": page.metadata}
     kinds = {"texts": (str, type(None)), "metadata": (Mapping, type(None))}
-    for name, values in found.items():
+    for name, values in columns.items():
         if values is None:
             continue
         if len(values) != len(page.ids):
@@ -123,14 +123,14 @@ def require_page(page: object) -> None:
             )
 
 
-def require_ids(ids: Collection[str], found: int) -> None:
+def require_ids(ids: Collection[str], n_vectors: int) -> None:
     """Refuse a page with another number of vectors than of ids.
 
     Raises:
         InvalidDatasetError: saying both.
     """
-    if len(ids) != found:
+    if len(ids) != n_vectors:
         raise InvalidDatasetError(
-            f"A page of the vector store has {len(ids)} ids and {found} vectors; a reader gives "
-            "one vector for each id."
+            f"A page of the vector store has {len(ids)} ids and {n_vectors} vectors; a reader "
+            "gives one vector for each id."
         )

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
+from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.indices.vector_store.base import VectorStoreIndex
-from llama_index.core.schema import MetadataMode
 from llama_index.core.storage.docstore.types import BaseDocumentStore
-from llama_index.core.vector_stores.types import MetadataFilters
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    MetadataFilters,
+    VectorStore,
+)
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from llama_index_adapters.checks import require_seed, seeded_generator
+from llama_index_adapters.checks import require_seed, require_whole
 from llama_index_adapters.errors import (
     InvalidDatasetError,
     InvalidOptionError,
     InvalidVectorsError,
-    ModelMismatchError,
 )
-from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.index.corpus import IndexCorpus, node_of, node_record
 from llama_index_adapters.index.corpus_files import CorpusFiles
 from llama_index_adapters.index.pages import (
@@ -33,27 +36,18 @@ from llama_index_adapters.index.pages import (
     require_reading,
 )
 from llama_index_adapters.index.registry import reader_for
-from llama_index_adapters.retrieval.ranking import unit_rows
+from llama_index_adapters.index.same_model import require_same_model
 from llama_index_adapters.retrieval.vector_dataset import as_matrix
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
-from llama_index_adapters.vectors.identity import IdentifiedModel, checked_model
-from llama_index_adapters.vectors.request import ask_passages
+from llama_index_adapters.vectors.identity import checked_model
 
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 1000
-# How many stored passages are embedded again, to see that the model is the index's.
-CHECKED_PASSAGES = 3
-# The least cosine between a stored vector and the same text embedded again. Services answer
-# slightly differently from call to call, and a store may round to half precision; another
-# model of the same dimension is near 0. Codes of a quantised index are further away.
-SAME_COSINE = 0.99
-SAME_COSINE_OF_CODES = 0.7
-_TRIED_FOR_TEXTS = 30
 
 
 def read_index(
-    index: object,
+    index: VectorStoreIndex | BasePydanticVectorStore | VectorStore,
     embed_model: BaseEmbedding | None = None,
     *,
     docstore: BaseDocumentStore | None = None,
@@ -95,72 +89,110 @@ def read_index(
         InvalidVectorsError: for stored vectors that are not finite or of several dimensions.
         InvalidOptionError: for a value that cannot be used.
     """
-    if type(page_size) is not int or page_size < 1:
-        raise InvalidOptionError(f"page_size is {page_size!r}; give a whole number from 1 on.")
+    require_whole(page_size, "page_size")
     require_seed(seed)
-    _require(filters, MetadataFilters, "filters", "llama_index.core's MetadataFilters")
-    _require(docstore, BaseDocumentStore, "docstore", "a docstore of LlamaIndex")
-    node_of_id: Mapping[str, str] = {}
-    store = index
-    if isinstance(index, VectorStoreIndex):
-        store, node_of_id = index.vector_store, index.index_struct.nodes_dict
-        docstore = index.docstore if docstore is None else docstore
-        embed_model = index._embed_model if embed_model is None else embed_model
-    if embed_model is not None:
-        embed_model = _base_of(checked_model(embed_model))
-    name = type(store).__name__
-    reading = reader_for(store)(store, page_size)
-    require_reading(reading, name)
-    if reading.mapped_ids and not isinstance(index, VectorStoreIndex):
-        raise InvalidOptionError(
-            f"A {name} knows its rows, not their nodes. Give the VectorStoreIndex, as "
-            "load_index_from_storage(storage_context) returns it."
-        )
-    files = CorpusFiles(directory)
-    ids: dict[str, None] = {}
-    duplicates = 0
-    passes = _filter(filters, docstore)
+    _require_type(filters, MetadataFilters, "filters", "llama_index.core's MetadataFilters")
+    _require_type(docstore, BaseDocumentStore, "docstore", "a docstore of LlamaIndex")
+    source = _Source.of(index, embed_model, docstore)
+    reading = source.reading(page_size)
+    nodes = _Nodes(
+        CorpusFiles(directory),
+        source.node_of_id if reading.mapped_ids else None,
+        _filter(filters, source.docstore),
+    )
     try:
-        with tqdm(desc=f"Reading {name}", unit="vector", disable=not show_progress) as bar:
+        with tqdm(desc=f"Reading {source.name}", unit="vector", disable=not show_progress) as bar:
             for page in reading.pages:
-                duplicates += _append(page, reading, node_of_id, passes, ids, files)
+                nodes.take(page)
                 bar.update(len(page.ids))
-        if not ids:
+        if not nodes.ids:
             raise InvalidDatasetError(
-                f"The {name} has no vectors{' that pass the filters' if filters else ''}; there "
-                "is nothing to train on."
+                f"The {source.name} has no vectors{' that pass the filters' if filters else ''}; "
+                "there is nothing to train on."
             )
-        corpus = IndexCorpus(
-            node_ids=tuple(ids),
-            vectors=files.vectors(),
-            similarity=reading.similarity,
-            store=name,
-            exact=reading.exact,
-            duplicates=duplicates,
-            embed_model=embed_model,
-            texts_embedded=0,
-            files=files,
-            docstore=docstore,
-            vector_store=store,
-            node_of_id=node_of_id if reading.mapped_ids else None,
-        )
-        if embed_model is not None:
-            checked = _require_same_model(corpus, embed_model, seed)
-            corpus = replace(corpus, texts_embedded=checked)
+        corpus = source.corpus(reading, nodes)
+        if source.embed_model is not None:
+            embedded = require_same_model(corpus, source.embed_model, seed)
+            corpus = replace(corpus, texts_embedded=embedded)
     except BaseException:
-        files.remove()
+        nodes.files.remove()
         raise
     logger.info("Read %s.", corpus)
     return corpus
 
 
-# Whether a node is taken, by its id and its record.
-_Passes = Callable[[str, str], bool]
+@dataclass(frozen=True)
+class _Source:
+    """A vector store with what belongs to it.
+
+    Attributes:
+        store: the vector store.
+        embed_model: the base model that its vectors come from; None when nobody said.
+        docstore: where its nodes are, when it keeps no texts.
+        node_of_id: the node of each of its ids, when an index knows them.
+    """
+
+    store: Any
+    embed_model: BaseEmbedding | None
+    docstore: BaseDocumentStore | None
+    node_of_id: Mapping[str, str] | None
+
+    @classmethod
+    def of(
+        cls, index: object, embed_model: BaseEmbedding | None, docstore: BaseDocumentStore | None
+    ) -> _Source:
+        """Return the store of an index, or a store, with what was handed in beside it."""
+        store, node_of_id = index, None
+        if isinstance(index, VectorStoreIndex):
+            store, node_of_id = index.vector_store, index.index_struct.nodes_dict
+            docstore = index.docstore if docstore is None else docstore
+            embed_model = index._embed_model if embed_model is None else embed_model
+        if embed_model is not None:
+            embed_model = _base_of(checked_model(embed_model))
+        return cls(store, embed_model, docstore, node_of_id)
+
+    @property
+    def name(self) -> str:
+        """The store's class."""
+        return type(self.store).__name__
+
+    def reading(self, page_size: int) -> Reading:
+        """Open the store.
+
+        Raises:
+            UnsupportedStoreError: when there is no reader for it.
+            InvalidOptionError: when only its index knows its nodes, and it is not here.
+        """
+        reading = reader_for(self.store)(self.store, page_size)
+        require_reading(reading, self.name)
+        if reading.mapped_ids and self.node_of_id is None:
+            raise InvalidOptionError(
+                f"A {self.name} knows its rows, not their nodes. Give the VectorStoreIndex, as "
+                "load_index_from_storage(storage_context) returns it."
+            )
+        return reading
+
+    def corpus(self, reading: Reading, nodes: _Nodes) -> IndexCorpus:
+        """Return what was read."""
+        return IndexCorpus(
+            node_ids=tuple(nodes.ids),
+            vectors=nodes.files.vectors(),
+            similarity=reading.similarity,
+            store=self.name,
+            exact=reading.exact,
+            duplicates=nodes.duplicates,
+            embed_model=self.embed_model,
+            texts_embedded=0,
+            files=nodes.files,
+            docstore=self.docstore,
+            vector_store=self.store,
+            node_of_id=nodes.node_of_id,
+        )
 
 
-def _require(given: object, kind: type, name: str, expected: str) -> None:
-    if given is not None and not isinstance(given, kind):
-        raise InvalidOptionError(f"{name} is of type {type(given).__name__}; give {expected}.")
+def _require_type(value: object, kind: type, name: str, expected: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise InvalidOptionError(f"{name} is of type {type(value).__name__}; give {expected}.")
 
 
 def _base_of(embed_model: BaseEmbedding) -> BaseEmbedding:
@@ -168,6 +200,10 @@ def _base_of(embed_model: BaseEmbedding) -> BaseEmbedding:
     if isinstance(embed_model, AdapterEmbeddingModel):
         return _base_of(embed_model.base_embed_model)
     return embed_model
+
+
+# Whether a node is taken, by its id and its record.
+_Passes = Callable[[str, str], bool]
 
 
 def _filter(filters: MetadataFilters | None, docstore: BaseDocumentStore | None) -> _Passes | None:
@@ -188,101 +224,69 @@ def _filter(filters: MetadataFilters | None, docstore: BaseDocumentStore | None)
     return passes
 
 
-def _append(
-    page: Page,
-    reading: Reading,
-    node_of_id: Mapping[str, str],
-    passes: _Passes | None,
-    ids: dict[str, None],
-    files: CorpusFiles,
-) -> int:
-    """Write the page's new nodes to the files; return how many were there already."""
-    require_page(page)
-    if not len(page.ids):
-        return 0
-    try:
-        vectors = as_matrix(page.vectors, "The page")
-    except InvalidVectorsError as error:
-        raise InvalidVectorsError(
-            f"Stored vectors from node {page.ids[0]!r} on cannot be used. {error}"
-        ) from error
-    require_ids(page.ids, len(vectors))
-    if len(files) and vectors.shape[1] != files.dimension:
-        raise InvalidVectorsError(
-            f"Stored vectors have {files.dimension} dimensions, and {vectors.shape[1]} from node "
-            f"{page.ids[0]!r} on. One index holds vectors of one model."
-        )
-    rows: list[int] = []
-    records: list[str] = []
-    duplicates = 0
-    for row, stored_id in enumerate(page.ids):
-        # A row that the index does not know any more belongs to a deleted node.
-        node_id = node_of_id.get(stored_id) if reading.mapped_ids else stored_id
-        if node_id is None:
-            continue
-        if node_id in ids:
-            duplicates += 1
-            continue
-        record = node_record(
-            None if page.texts is None else page.texts[row],
-            None if page.metadata is None else page.metadata[row],
-        )
-        if passes is not None and not passes(node_id, record):
-            continue
-        ids[node_id] = None
-        rows.append(row)
-        records.append(record)
-    if rows:
-        files.append(vectors if len(rows) == len(vectors) else vectors[rows], records)
-    return duplicates
+@dataclass
+class _Nodes:
+    """The nodes that were read so far, on disk.
 
-
-def _require_same_model(corpus: IndexCorpus, embed_model: BaseEmbedding, seed: int) -> int:
-    """Refuse a model that the stored vectors do not come from.
-
-    Returns:
-        How many passages were embedded.
-
-    Raises:
-        ModelMismatchError: for another dimension, or other vectors of the same texts.
-        InvalidDatasetError: when there are no texts to check with.
+    Attributes:
+        files: where vectors and records go.
+        node_of_id: the node of each id of the store; None when its ids are the nodes'.
+        passes: which nodes are taken; all when None.
+        ids: the nodes in the order of their vectors.
+        duplicates: how many further vectors of a node that was there already were left out.
     """
-    count = min(_TRIED_FOR_TEXTS, len(corpus))
-    rows = seeded_generator(seed).choice(len(corpus), count, replace=False)
-    stored: list[int] = []
-    texts: list[str] = []
-    for row in rows.tolist():
-        for node in corpus.nodes_of([row]):
-            # The form that VectorStoreIndex embeds.
-            text = node.get_content(metadata_mode=MetadataMode.EMBED)
-            if text.strip() and is_encodable(text):
-                stored.append(row)
-                texts.append(text)
-        if len(texts) == CHECKED_PASSAGES:
-            break
-    if not texts:
-        raise InvalidDatasetError(
-            f"{count} nodes of the {corpus.store} have no text, so that it cannot be checked which "
-            "model their vectors come from. Give the docstore that holds them."
-        )
-    name = IdentifiedModel(embed_model).label
-    found = ask_passages(embed_model, texts)
-    if found.shape[1] != corpus.vectors.shape[1]:
-        raise ModelMismatchError(
-            f"The stored vectors have {corpus.vectors.shape[1]} dimensions, those of {name} "
-            f"{found.shape[1]}. Give the model that the index was built with."
-        )
-    cosines = (unit_rows(found) * unit_rows(corpus.vectors[stored])).sum(axis=1)
-    least = SAME_COSINE if corpus.exact else SAME_COSINE_OF_CODES
-    apart = [
-        f"{corpus.node_ids[row]!r}: {cosine:.3f}"
-        for row, cosine in zip(stored, cosines.tolist(), strict=True)
-        if cosine < least
-    ]
-    if apart:
-        raise ModelMismatchError(
-            f"{len(apart)} of {len(texts)} stored vectors are not what {name} gives for their "
-            f"texts (cosine of {', '.join(apart)}; expected {least} or more). Give the model that "
-            "the index was built with; if it is, insert the nodes whose texts have changed again."
-        )
-    return len(texts)
+
+    files: CorpusFiles
+    node_of_id: Mapping[str, str] | None
+    passes: _Passes | None
+    ids: dict[str, None] = field(default_factory=dict)
+    duplicates: int = 0
+
+    def take(self, page: Page) -> None:
+        """Write the page's new nodes to the files.
+
+        Raises:
+            InvalidDatasetError: when the parts of the page do not belong together.
+            InvalidVectorsError: for vectors that cannot be used.
+        """
+        require_page(page)
+        if not len(page.ids):
+            return
+        vectors = self._vectors(page)
+        rows: list[int] = []
+        records: list[str] = []
+        for row, stored_id in enumerate(page.ids):
+            # A row that the index does not know any more belongs to a deleted node.
+            node_id = stored_id if self.node_of_id is None else self.node_of_id.get(stored_id)
+            if node_id is None:
+                continue
+            if node_id in self.ids:
+                self.duplicates += 1
+                continue
+            record = node_record(
+                None if page.texts is None else page.texts[row],
+                None if page.metadata is None else page.metadata[row],
+            )
+            if self.passes is not None and not self.passes(node_id, record):
+                continue
+            self.ids[node_id] = None
+            rows.append(row)
+            records.append(record)
+        if rows:
+            self.files.append(vectors if len(rows) == len(vectors) else vectors[rows], records)
+
+    def _vectors(self, page: Page) -> NDArray[Any]:
+        first = page.ids[0]
+        try:
+            vectors = as_matrix(page.vectors, "The page")
+        except InvalidVectorsError as error:
+            raise InvalidVectorsError(
+                f"Stored vectors from node {first!r} on cannot be used. {error}"
+            ) from error
+        require_ids(page.ids, len(vectors))
+        if len(self.files) and vectors.shape[1] != self.files.dimension:
+            raise InvalidVectorsError(
+                f"Stored vectors have {self.files.dimension} dimensions, and {vectors.shape[1]} "
+                f"from node {first!r} on. One index holds vectors of one model."
+            )
+        return vectors

@@ -38,13 +38,13 @@ class StoreSearch:
         A node of the store that is not in the corpus, because filters left it out or it was
         inserted later, is left out.
         """
-        found = np.full((len(queries), k), -1, np.int64)
+        nearest = np.full((len(queries), k), -1, np.int64)
         disable = not self._show_progress
         for row, query in enumerate(tqdm(queries, "Mining", unit="query", disable=disable)):
             asked = VectorStoreQuery(query_embedding=query.tolist(), similarity_top_k=k)
             rows = self._rows(self._store.query(asked))[:k]
-            found[row, : len(rows)] = rows
-        return found
+            nearest[row, : len(rows)] = rows
+        return nearest
 
     def _rows(self, result: Any) -> list[int]:
         ids = result.ids or [node.node_id for node in result.nodes or []]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from llama_index_adapters.checks import seeded_generator
+from llama_index_adapters.checks import require_whole, seeded_generator
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
-from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset, as_dataset
+from llama_index_adapters.questions.question_set import (
+    EmbeddingQAFinetuneDataset,
+    Questions,
+    as_dataset,
+)
 
 
-def merge_datasets(*datasets: object) -> EmbeddingQAFinetuneDataset:
+def merge_datasets(*datasets: Questions) -> EmbeddingQAFinetuneDataset:
     """Return one question set with the queries, passages and relevance of all.
 
     A query that is in several sets, by id and text, keeps the relevant passages of each.
@@ -38,7 +42,7 @@ def merge_datasets(*datasets: object) -> EmbeddingQAFinetuneDataset:
     )
 
 
-def sample_queries(dataset: object, n: int, *, seed: int = 0) -> EmbeddingQAFinetuneDataset:
+def sample_queries(dataset: Questions, n: int, *, seed: int = 0) -> EmbeddingQAFinetuneDataset:
     """Return a question set with ``n`` of the queries, drawn at random, and the whole corpus.
 
     Args:
@@ -49,8 +53,7 @@ def sample_queries(dataset: object, n: int, *, seed: int = 0) -> EmbeddingQAFine
     Raises:
         InvalidOptionError: when ``n`` is not a whole number from 1 on, or ``seed`` is none.
     """
-    if type(n) is not int or n < 1:
-        raise InvalidOptionError(f"n is {n!r}; give a whole number of queries from 1 on.")
+    require_whole(n, "n")
     whole = as_dataset(dataset)
     ids = list(whole.queries)
     order = seeded_generator(seed).permutation(len(ids))

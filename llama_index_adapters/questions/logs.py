@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import (
     InvalidDatasetError,
     InvalidFileError,
@@ -16,7 +17,6 @@ from llama_index_adapters.errors import (
 )
 from llama_index_adapters.files.csv_rows import CsvError, csv_rows
 from llama_index_adapters.files.text import (
-    as_path,
     is_encodable,
     lines_of,
     parse_json,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from llama_index.core.bridge.pydantic import (
     BaseModel,
@@ -27,6 +27,26 @@ _CUT = "with half of a surrogate pair in the text, which no model can encode"
 _CUT_ADVICE = "Leave them out, or mend the text."
 _SHOWN = 3
 _Self = TypeVar("_Self", bound="EmbeddingQAFinetuneDataset")
+
+
+class QuestionSet(Protocol):
+    """What a question set has: LlamaIndex's three mappings, under LlamaIndex's names."""
+
+    @property
+    def queries(self) -> Mapping[str, str]:
+        """The text of each query, by query id."""
+
+    @property
+    def corpus(self) -> Mapping[str, str]:
+        """The text of each passage, by passage id."""
+
+    @property
+    def relevant_docs(self) -> Mapping[str, Collection[str]]:
+        """The ids of the passages that answer each query, by query id."""
+
+
+# What is taken wherever questions are: an object with the mappings, or a mapping of them.
+Questions = QuestionSet | Mapping[str, Any]
 
 
 class QuestionMappings(BaseModel):

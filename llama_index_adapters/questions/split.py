@@ -12,14 +12,18 @@ from scipy.sparse.csgraph import connected_components
 
 from llama_index_adapters.checks import seeded_generator
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
-from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset, as_dataset
+from llama_index_adapters.questions.question_set import (
+    EmbeddingQAFinetuneDataset,
+    Questions,
+    as_dataset,
+)
 
 Fractions = Sequence[float]
 _Rows = NDArray[np.int64]
 
 
 def split_by_query(
-    dataset: object,
+    dataset: Questions,
     fractions: Fractions = (0.8, 0.1, 0.1),
     *,
     seed: int = 0,
@@ -52,7 +56,7 @@ def split_by_query(
 
 
 def split_by_passage(
-    dataset: object,
+    dataset: Questions,
     fractions: Fractions = (0.8, 0.1, 0.1),
     *,
     seed: int = 0,

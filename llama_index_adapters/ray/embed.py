@@ -15,8 +15,9 @@ import ray.data
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
 
+from llama_index_adapters.checks import require_number, require_whole
 from llama_index_adapters.errors import EmbeddingError, InvalidOptionError
-from llama_index_adapters.questions.question_set import as_dataset
+from llama_index_adapters.questions.question_set import Questions, as_dataset
 from llama_index_adapters.ray.placement import beside_the_driver, connect
 from llama_index_adapters.services.errors import described
 from llama_index_adapters.vectors.ask import ask_here, in_asking_order, workers_of
@@ -34,7 +35,7 @@ _FLOAT = np.dtype("<f4")
 
 
 def embed_with_ray(
-    data: object,
+    data: Questions | Sequence[str],
     embed_model: BaseEmbedding,
     store: EmbeddingStore | Path | str | None = None,
     *,
@@ -77,21 +78,20 @@ def embed_with_ray(
         >>> ray.init(address="auto")
         >>> embed_with_ray(dataset, OpenAIEmbedding(), store="vectors.sqlite3")
     """
-    is_list = isinstance(data, Sequence) and not isinstance(data, str)
-    if is_list == (role is None):
+    listed = data if isinstance(data, Sequence) and not isinstance(data, str) else None
+    if (listed is None) != (role is None):
         raise InvalidOptionError(
             f"role is {role!r}; a list of texts needs one, 'query' or 'passage', and a dataset, "
             "which has both, takes none."
         )
-    if actors is not None and (type(actors) is not int or actors < 1):
-        raise InvalidOptionError(f"actors is {actors!r}; give a whole number from 1 on.")
+    if actors is not None:
+        require_whole(actors, "actors")
     for name, value in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            raise InvalidOptionError(f"{name} is {value!r}; give a number from 0 on.")
+        require_number(value, name, least=0)
     model = IdentifiedModel(embed_model)
     parts: list[tuple[Role, list[str], list[str] | None]]
-    if role is not None:
-        parts = [(role, list(data), None)]  # type: ignore[call-overload]
+    if listed is not None and role is not None:
+        parts = [(role, list(listed), None)]
     else:
         questions = as_dataset(data)
         parts = [

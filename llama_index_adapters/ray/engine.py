@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from ray.train import RunConfig, ScalingConfig
 
+from llama_index_adapters.adapters.families import AdapterName
 from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
 from llama_index_adapters.engines.base import FinetuneResult
 from llama_index_adapters.engines.data import TrainingVectors
 from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.ray.train import fit_on_ray
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
         scaling_config: Ray Train's own: how many workers, on CPUs (gloo) or GPUs (nccl).
         run_config: Ray Train's own; by default its files go to a temporary directory and a run
             may begin again 3 times.
+        options: as for the other engine; without a device, which Ray decides.
         **kwargs: as for the other engine, but for ``device``, which Ray decides.
 
     Raises:
@@ -53,11 +57,12 @@ class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
 
     def __init__(
         self,
-        dataset: object,
+        dataset: Questions | VectorDataset,
         embed_model: BaseEmbedding | None,
         *args: Any,
         scaling_config: ScalingConfig,
         run_config: RunConfig | None = None,
+        options: TrainingOptions | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(scaling_config, ScalingConfig):
@@ -65,7 +70,7 @@ class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
                 f"scaling_config is a {type(scaling_config).__name__}; give a "
                 "ray.train.ScalingConfig, such as ScalingConfig(num_workers=8)."
             )
-        super().__init__(dataset, embed_model, *args, **kwargs)
+        super().__init__(dataset, embed_model, *args, options=options, **kwargs)
         self._scaling_config = scaling_config
         self._run_config = run_config
         self._require_no_device(self._options)
@@ -85,7 +90,7 @@ class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
 
     def _fit(
         self,
-        name: str,
+        name: AdapterName,
         vectors: TrainingVectors,
         options: TrainingOptions,
         show_progress: bool,

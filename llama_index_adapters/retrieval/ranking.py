@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.relevance import Relevance
 
@@ -75,18 +76,15 @@ def scoring_form(
         because ``-|q - p|^2 / 2 = q.p - |p|^2 / 2 - |q|^2 / 2``.
 
     Raises:
-        InvalidVectorsError: for an unknown similarity.
+        InvalidOptionError: for an unknown similarity.
     """
+    require_one_of(similarity, "similarity", SIMILARITIES)
     if similarity == "cosine":
         return unit_rows(passages), None
     matrix = np.asarray(passages, dtype=np.float32)
     if similarity == "dot_product":
         return matrix, None
-    if similarity == "euclidean":
-        return matrix, (-0.5 * _lengths(matrix) ** 2).astype(np.float32)
-    raise InvalidVectorsError(
-        f"similarity is {similarity!r}; use one of {', '.join(SIMILARITIES)}."
-    )
+    return matrix, (-0.5 * _lengths(matrix) ** 2).astype(np.float32)
 
 
 def top_k(
@@ -116,7 +114,8 @@ def top_k(
 
     Raises:
         InvalidVectorsError: for ``k`` below 1, arrays that are not matrices of one
-            dimension, no passages, NaN or infinity, or an unknown similarity.
+            dimension, no passages, NaN or infinity.
+        InvalidOptionError: for an unknown similarity.
     """
     if k < 1:
         raise InvalidVectorsError(f"k is {k}; ask for at least 1 passage.")

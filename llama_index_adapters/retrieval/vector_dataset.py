@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.copies import first_copies
@@ -42,6 +43,7 @@ class VectorDataset:
     Raises:
         InvalidVectorsError: for a wrong shape, NaN or infinity, a query without a
             relevant passage or a passage row that does not exist.
+        InvalidOptionError: for an unknown similarity.
     """
 
     queries: FloatArray
@@ -56,10 +58,7 @@ class VectorDataset:
         """Convert the arrays and refuse what cannot be trained on."""
         object.__setattr__(self, "queries", as_matrix(self.queries, "queries"))
         object.__setattr__(self, "passages", as_matrix(self.passages, "passages"))
-        if self.similarity not in SIMILARITIES:
-            raise InvalidVectorsError(
-                f"similarity is {self.similarity!r}; use one of {', '.join(SIMILARITIES)}."
-            )
+        require_one_of(self.similarity, "similarity", SIMILARITIES)
         if len(self.relevance) != len(self.queries):
             raise InvalidVectorsError(
                 f"relevance covers {len(self.relevance)} queries, but there are "

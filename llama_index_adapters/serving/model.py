@@ -21,6 +21,7 @@ from typing_extensions import Self
 
 from llama_index_adapters.adapters.served.base import adapt, adapt_vector, as_vector
 from llama_index_adapters.adapters.served.linear import IdentityTransform
+from llama_index_adapters.checks import require_whole
 from llama_index_adapters.errors import (
     EmbeddingError,
     InvalidOptionError,
@@ -118,11 +119,9 @@ class AdapterEmbeddingModel(BaseEmbedding):
     ) -> None:
         identified = IdentifiedModel(base_embed_model)
         base = identified.model
-        if num_workers is not None and (type(num_workers) is not int or num_workers < 1):
-            raise InvalidOptionError(
-                f"num_workers is {num_workers!r}; give a whole number from 1 on, or leave it out "
-                f"for the base model's ({base.num_workers})."
-            )
+        if num_workers is not None:
+            otherwise = f", or leave it out for the base model's ({base.num_workers})"
+            require_whole(num_workers, "num_workers", otherwise=otherwise)
         saved = load_saved(adapter_path, adapter_cls, device=device)
         if check_model_name:
             _check_name(identified, saved, str(adapter_path))
@@ -375,11 +374,8 @@ def _checked_text(query: str) -> str:
 def _batch_size(of_base: int, wanted: int | None) -> int:
     if wanted is None:
         return of_base
-    if type(wanted) is not int or not 1 <= wanted <= 2048:
-        raise InvalidOptionError(
-            f"embed_batch_size is {wanted!r}; expected a whole number from 1 to 2048, or None "
-            f"for the base model's ({of_base})."
-        )
+    otherwise = f", or leave it out for the base model's ({of_base})"
+    require_whole(wanted, "embed_batch_size", most=2048, otherwise=otherwise)
     return max(1, wanted // of_base) * of_base
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llama_index_adapters.adapters.disk.save import save_adapter
+from llama_index_adapters.checks import as_path, require_whole
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.files.text import as_path
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
@@ -54,10 +54,7 @@ def checkpoints_in(
     Raises:
         InvalidOptionError: for a path or a number that cannot be used.
     """
-    if type(every) is not int or every < 1:
-        raise InvalidOptionError(
-            f"checkpoint_save_steps is {every!r}; give a whole number from 1 on."
-        )
+    require_whole(every, "checkpoint_save_steps")
     if path is None:
         return None
     directory = as_path(path, "model_checkpoint_path")

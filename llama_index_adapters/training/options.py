@@ -5,21 +5,28 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from llama_index_adapters.checks import require_number, require_one_of, require_seed, require_whole
 from llama_index_adapters.errors import InvalidOptionError, UnknownOptionError, closest_name
 
 if TYPE_CHECKING:
     import torch
+
+Precision = Literal["float32", "bfloat16"]
 
 # Above it a step draws passages; benchmarks/negatives.md has what that costs in quality.
 WHOLE_CORPUS_UP_TO = 65_536
 DRAWN_NEGATIVES = 8_192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How an adapter is trained.
+    """How an adapter is trained: every option of one training, checked.
+
+    Example:
+        >>> options = TrainingOptions(learning_rate=1e-4, patience=3)
+        >>> engine = EmbeddingAdapterFinetuneEngine(train, embed_model, options=options)
 
     Attributes:
         epochs: passes over the queries, at most; early stopping usually ends sooner.
@@ -65,7 +72,7 @@ class TrainingOptions:
     steps_per_epoch: int | None = None
     negatives: int | Literal["all"] | None = None
     mined: int = 0
-    precision: Literal["float32", "bfloat16"] | None = None
+    precision: Precision | None = None
     optimizer_class: type[torch.optim.Optimizer] | None = None
     optimizer_params: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
@@ -74,49 +81,31 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         """Check every value once, before anything is embedded or trained."""
         for name in ("epochs", "batch_size", "patience"):
-            self._require(name, _is_whole(getattr(self, name)), "a whole number from 1 on")
-        self._require(
-            "steps_per_epoch",
-            self.steps_per_epoch is None or _is_whole(self.steps_per_epoch),
-            "a whole number from 1 on, or leave it out",
-        )
-        self._require(
-            "negatives",
-            self.negatives in (None, "all") or _is_whole(self.negatives),
-            "a whole number from 1 on, 'all', or leave it out",
-        )
-        self._require("mined", _is_whole(self.mined, smallest=0), "a whole number from 0 on")
-        self._require(
-            "precision",
-            self.precision in (None, "float32", "bfloat16"),
-            "'float32' or 'bfloat16', or leave it out",
-        )
+            require_whole(getattr(self, name), name)
+        require_whole(self.mined, "mined", least=0)
+        if self.steps_per_epoch is not None:
+            require_whole(self.steps_per_epoch, "steps_per_epoch", otherwise=", or leave it out")
+        if self.negatives not in (None, "all"):
+            require_whole(self.negatives, "negatives", otherwise=", 'all', or leave it out")
         for name in ("learning_rate", "scale", "max_grad_norm"):
-            value = getattr(self, name)
-            fits = _is_number(value) and 0 < value < float("inf")
-            self._require(name, fits, "a finite number above 0")
+            require_number(getattr(self, name), name, above=0)
         for name in ("weight_decay", "warmup", "certainty"):
-            value = getattr(self, name)
-            self._require(name, _is_number(value) and 0 <= value < 1, "a number from 0 up to 1")
-        self._require(
-            "seed",
-            _is_whole(self.seed, smallest=0) and self.seed < 2**63,
-            "a whole number from 0 to 2**63 - 1",
-        )
-        self._require(
-            "optimizer_class",
-            self.optimizer_class is None or _is_optimizer(self.optimizer_class),
-            "a class of torch.optim that steps without a closure, such as torch.optim.AdamW",
-        )
-        self._require(
-            "optimizer_params",
-            isinstance(self.optimizer_params, Mapping) and "lr" not in self.optimizer_params,
-            "a mapping of the optimizer's arguments; lr is given as learning_rate",
-        )
-
-    def _require(self, name: str, fits: bool, expected: str) -> None:
-        if not fits:
-            raise InvalidOptionError(f"{name} is {getattr(self, name)!r}; give {expected}.")
+            require_number(getattr(self, name), name, least=0, below=1)
+        require_seed(self.seed)
+        object.__setattr__(self, "seed", int(self.seed))  # numpy's cannot be written as JSON
+        if self.precision is not None:
+            require_one_of(self.precision, "precision", get_args(Precision))
+        if self.optimizer_class is not None and not _is_optimizer(self.optimizer_class):
+            raise InvalidOptionError(
+                f"optimizer_class is {self.optimizer_class!r}; give a class of torch.optim that "
+                "steps without a closure, such as torch.optim.AdamW."
+            )
+        parameters = self.optimizer_params
+        if not isinstance(parameters, Mapping) or "lr" in parameters:
+            raise InvalidOptionError(
+                f"optimizer_params is {parameters!r}; give a mapping of the optimizer's "
+                "arguments; lr is given as learning_rate."
+            )
 
     def updated(self, changes: Mapping[str, Any], *, beside: Iterable[str] = ()) -> TrainingOptions:
         """Return options with some of them changed, by name.
@@ -174,12 +163,42 @@ class TrainingOptions:
         return values
 
 
-def _is_whole(value: object, smallest: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= smallest
+class Default(int):
+    """A number that a signature shows as its default, told from the same number given by name."""
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def agreed_options(
+    options: TrainingOptions | None, named: Mapping[str, Any], *, beside: Iterable[str] = ()
+) -> TrainingOptions:
+    """Return the options of an engine that takes them as an object, by name, or both.
+
+    Args:
+        options: the object; None when everything is given by name.
+        named: values by name, as :meth:`TrainingOptions.updated` takes them. One that is a
+            :class:`Default` was not given.
+        beside: names that are not about training, which a wrong name may be closest to.
+
+    Raises:
+        UnknownOptionError: for a name that does not exist, with the closest that does.
+        InvalidOptionError: for a value that cannot be used, or two values of one option.
+    """
+    named = {name: value for name, value in named.items() if not isinstance(value, Default)}
+    if options is None:
+        return TrainingOptions().updated(named, beside=beside)
+    if not isinstance(options, TrainingOptions):
+        raise InvalidOptionError(
+            f"options is of type {type(options).__name__}; give a TrainingOptions, or the options "
+            "by name."
+        )
+    changed = options.updated(named, beside=beside)
+    for option in fields(options):
+        in_object, by_name = getattr(options, option.name), getattr(changed, option.name)
+        if in_object != by_name:
+            raise InvalidOptionError(
+                f"{option.name} is {by_name!r} by name and {in_object!r} in options; give it in "
+                "one of the two."
+            )
+    return options
 
 
 def _is_optimizer(value: object) -> bool:

@@ -12,9 +12,10 @@ import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
 
-from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.checks import require_one_of
+from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError
 from llama_index_adapters.files.text import is_encodable
-from llama_index_adapters.questions.question_set import as_dataset
+from llama_index_adapters.questions.question_set import Questions, as_dataset
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -121,7 +122,7 @@ class Embedder:
         with self._opened() as store:
             return self._texts(store, texts, role, ids)
 
-    def dataset(self, dataset: object, *, similarity: Similarity = "cosine") -> EmbeddedDataset:
+    def dataset(self, dataset: Questions, *, similarity: Similarity = "cosine") -> EmbeddedDataset:
         """Return a question set as vectors, embedding only what is not stored.
 
         Args:
@@ -133,10 +134,7 @@ class Embedder:
             InvalidOptionError: for an unknown similarity.
             EmbeddingError: when the model fails; what it gave before is stored.
         """
-        if similarity not in SIMILARITIES:
-            raise InvalidOptionError(
-                f"similarity is {similarity!r}; use one of {', '.join(SIMILARITIES)}."
-            )
+        require_one_of(similarity, "similarity", SIMILARITIES)
         questions = as_dataset(dataset)
         rows = {node_id: row for row, node_id in enumerate(questions.corpus)}
         relevance = Relevance.from_rows(
@@ -197,8 +195,7 @@ class Embedder:
     ) -> EmbeddingCost:
         started = time.perf_counter()
         texts = _checked_texts(texts)
-        if role not in ROLES:
-            raise InvalidOptionError(f"role is {role!r}; use one of {', '.join(ROLES)}.")
+        require_one_of(role, "role", ROLES)
         filler = StoreFiller(self.model, store, self.show_progress, self._ask)
         try:
             asked = filler.fill(texts, role)

@@ -19,15 +19,14 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from llama_index_adapters.checks import as_path, require_one_of
 from llama_index_adapters.errors import (
     EmbeddingError,
     InvalidFileError,
-    InvalidOptionError,
     MissingFileError,
     UnwritableFileError,
 )
 from llama_index_adapters.files.cache import cache_directory
-from llama_index_adapters.files.text import as_path
 from llama_index_adapters.vectors.checks import checked_vectors
 
 Role = Literal["query", "passage"]
@@ -414,8 +413,7 @@ def _add_model(connection: sqlite3.Connection, model_id: str) -> _Model:
 
 def _stored_role(model: _Model, role: Role) -> Role:
     """Return the role under which a model's vectors lie: a symmetric model has only one."""
-    if role not in ROLES:
-        raise InvalidOptionError(f"role is {role!r}; use one of {', '.join(ROLES)}.")
+    require_one_of(role, "role", ROLES)
     return "passage" if model.symmetric else role
 
 

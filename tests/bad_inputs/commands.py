@@ -154,6 +154,7 @@ def _finetune() -> Iterator[BadInput]:
         ("-o {d}/file.txt", "file.txt is a file"),
         ("-o {d}/file.txt/adapter", "file.txt is a file"),
         ("-o {d}/mine", "thesis.txt"),
+        ("--also-without-passages", "--also-without-passages needs --test TEST.json"),
     ):
         yield from _lines("finetune", (words, f"{{d}}/train.json {rest} {words}", text))
     start = "{d}/train.json -o {d}/new --embed-model "

@@ -144,7 +144,7 @@ def _parts() -> Iterator[BadInput]:
     name = "sample_queries"
     yield from rows(name, InvalidDatasetError, ("None", lambda _: sample_queries(None, 1), "None"))
     for wrong, options, text in (
-        ("n=0", {"n": 0}, "n is 0; give a whole number of queries from 1 on"),
+        ("n=0", {"n": 0}, "n is 0; give a whole number from 1 on"),
         ("n=-1", {"n": -1}, "n is -1"),
         ("n=1.5", {"n": 1.5}, "n is 1.5"),
         ("n='2'", {"n": "2"}, "n is '2'"),
@@ -243,7 +243,7 @@ def _generation() -> Iterator[BadInput]:
             ("another word", [node], {"on_failure": "stop"}, InvalidOptionError, "is 'stop'"),
             ("no passage", [node], _prompt("{x}"), InvalidOptionError, "nothing is known for"),
             ("an open brace", [node], _prompt("{"), InvalidOptionError, "is not a template"),
-            ("no template", [node], _prompt(None), InvalidOptionError, "is not a template"),
+            ("a number as prompt", [node], _prompt(3), InvalidOptionError, "is not a template"),
             ("a number as path", [node], {"output_path": 3}, InvalidOptionError, "output_path is"),
             (
                 *("a file for a folder", [node], {"output_path": "/dev/null/set.json"}),

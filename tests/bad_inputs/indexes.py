@@ -193,5 +193,9 @@ def _labels() -> Iterator[BadInput]:
     name = "read_index: corpus.nodes"
     for count, seed in ((0, 0), (-1, 0), (1.5, 0), ("x", 0), (1, -1)):
         call = partial(lambda c, s, d: corpus(d).nodes(c, seed=s), count, seed)
-        case = (f"count={count!r}, seed={seed}", call, "count is .*at least 1|seed is -1")
+        case = (
+            f"count={count!r}, seed={seed}",
+            call,
+            "count is .*; give a whole|seed is -1",
+        )
         yield from rows(name, InvalidOptionError, case)

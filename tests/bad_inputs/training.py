@@ -11,6 +11,7 @@ import numpy as np
 
 from llama_index_adapters import (
     EmbeddingAdapterFinetuneEngine,
+    TrainingOptions,
     VectorDataset,
     finetune_without_labels,
 )
@@ -110,6 +111,21 @@ def _options() -> Iterator[BadInput]:
         NAME,
         UnknownOptionError,
         ("an unknown option", engine(learning_rat=1), "'learning_rate'"),
+    )
+    given = TrainingOptions(epochs=2)
+    yield from rows(
+        NAME,
+        InvalidOptionError,
+        ("a mapping as options", engine(options={"epochs": 2}), "options is of type dict; give a"),
+        ("two values", engine(epochs=3, options=given), "epochs is 3 by name and 2 in options"),
+    )
+    wrong: Any = TrainingOptions
+    yield from rows(
+        "TrainingOptions",
+        InvalidOptionError,
+        ("no step", lambda _: wrong(negatives=0), "give a whole number from 1 on, 'all', or leave"),
+        ("another precision", lambda _: wrong(precision="fp16"), "use one of float32, bfloat16"),
+        ("certain beyond doubt", lambda _: wrong(certainty=1), "certainty is 1; give a number fr"),
     )
     finetune = EmbeddingAdapterFinetuneEngine.finetune
     model = CountingEmbedding()

@@ -56,9 +56,11 @@ def _arrays() -> Iterator[BadInput]:
         ("relevance of others", data(EYE[:2], EYE, ROWS), "covers 4 queries, but there are 2"),
         ("an unknown passage", data(EYE, EYE[:3], ROWS), "rows from 0 to 3, but there are 3"),
         ("no relevance", data(EYE, EYE, gap), "1 queries have no"),
-        ("an unknown similarity", data(EYE, EYE, ROWS, "cosin"), "similarity is 'cosin'"),
         ("too few ids", data(EYE, EYE, ROWS, query_ids=("q",)), "query_ids has 1 entries for 4"),
     )
+
+    unknown = ("an unknown similarity", data(EYE, EYE, ROWS, "cosin"), "Did you mean 'cosine'")
+    yield from rows("VectorDataset", InvalidOptionError, unknown)
 
     def relevance(given: Any) -> Call:
         return lambda _: Relevance.from_rows(given)

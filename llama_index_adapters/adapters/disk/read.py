@@ -45,8 +45,8 @@ from llama_index_adapters.adapters.disk.untrusted_files import (
 )
 from llama_index_adapters.adapters.families import Arrays, build_transform
 from llama_index_adapters.adapters.served.base import Transform
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidAdapterError, MissingFileError
-from llama_index_adapters.files.text import as_path
 
 
 @dataclass(frozen=True)

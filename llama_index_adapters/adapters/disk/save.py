@@ -34,9 +34,9 @@ from llama_index_adapters.adapters.disk.untrusted_files import (
     require_finite,
 )
 from llama_index_adapters.adapters.families import CUSTOM, Arrays, build_transform, kind_of
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, UnwritableFileError
 from llama_index_adapters.files.atomic import replace_directory
-from llama_index_adapters.files.text import as_path
 from llama_index_adapters.version import __version__
 
 _OWN_FILES = frozenset({CONFIG, WEIGHTS, CARD, PICKLED_WEIGHTS})

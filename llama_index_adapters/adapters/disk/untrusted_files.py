@@ -16,8 +16,8 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidAdapterError, MissingFileError
-from llama_index_adapters.files.text import as_path
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -21,6 +21,7 @@ from llama_index_adapters.adapters.disk.read import (
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.families import CUSTOM, FAMILIES, kind_of
 from llama_index_adapters.adapters.served.arrays import MAX_DIMENSION
+from llama_index_adapters.checks import require_whole
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError
 
 
@@ -109,10 +110,7 @@ def require_dimensions(**dimensions: int) -> None:
         InvalidOptionError: for one that is no whole number from 1 to 65,536.
     """
     for name, value in dimensions.items():
-        if type(value) is not int or not 1 <= value <= MAX_DIMENSION:
-            raise InvalidOptionError(
-                f"{name} is {value!r}; give a whole number from 1 to {MAX_DIMENSION:,}."
-            )
+        require_whole(value, name, most=MAX_DIMENSION)
 
 
 AdapterT = TypeVar("AdapterT", bound=BaseAdapter)

@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter, require_dimensions
-from llama_index_adapters.adapters.served.two_layer import ACTIVATIONS, require_activation
+from llama_index_adapters.adapters.served.two_layer import (
+    ACTIVATIONS,
+    Activation,
+    require_activation,
+)
 from llama_index_adapters.checks import require_seed
 
 # The torch twins of ``served.two_layer.ACTIVATIONS``.
@@ -47,7 +51,7 @@ class TwoLayerAdapter(BaseAdapter):
         out_features: int | None = None,
         bias: bool = True,
         *,
-        activation: str = "gelu",
+        activation: Activation = "gelu",
         seed: int = 0,
     ) -> None:
         super().__init__()

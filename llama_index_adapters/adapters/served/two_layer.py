@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from llama_index_adapters.adapters.served.arrays import affine, dimension, flag,
 from llama_index_adapters.errors import InvalidAdapterError, closest_name
 from llama_index_adapters.retrieval.arrays import FloatArray
 
+Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu"]
 ACTIVATIONS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
     "relu": lambda x: np.maximum(x, np.float32(0)),
     "leaky_relu": lambda x: np.where(x > 0, x, np.float32(0.01) * x),

@@ -25,5 +25,5 @@ def _pages(index: Any, nodes: Mapping[int, str], page_size: int) -> Iterator[Pag
     for start in range(0, len(faiss_ids), page_size):
         ids = faiss_ids[start : start + page_size].tolist()
         vectors = index.index.reconstruct_n(start, len(ids))
-        kept = np.array([faiss_id in nodes for faiss_id in ids])
-        yield Page([nodes[faiss_id] for faiss_id in ids if faiss_id in nodes], vectors[kept])
+        has_node = np.array([faiss_id in nodes for faiss_id in ids])
+        yield Page([nodes[faiss_id] for faiss_id in ids if faiss_id in nodes], vectors[has_node])

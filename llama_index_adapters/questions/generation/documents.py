@@ -12,6 +12,7 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.node_parser.text.sentence import SENTENCE_CHUNK_OVERLAP
 from llama_index.core.schema import BaseNode, Document
 
+from llama_index_adapters.checks import require_whole
 from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, MissingFileError
 
 logger = logging.getLogger(__name__)
@@ -51,8 +52,7 @@ def nodes_from_files(
 
 
 def _splitter(chunk_size: int) -> SentenceSplitter:
-    if chunk_size < 1:
-        raise InvalidOptionError(f"chunk_size is {chunk_size}; give at least 1 token.")
+    require_whole(chunk_size, "chunk_size")
     fits = chunk_size >= SENTENCE_CHUNK_OVERLAP
     return SentenceSplitter(
         chunk_size=chunk_size,

@@ -29,7 +29,7 @@ __all__ = [
 def generate_qa_embedding_pairs(
     nodes: Sequence[BaseNode],
     llm: LLM | None = None,
-    qa_generate_prompt_tmpl: str = DEFAULT_QA_GENERATE_PROMPT_TMPL,
+    qa_generate_prompt_tmpl: str | None = None,
     num_questions_per_chunk: int = 2,
     retry_limit: int = 3,
     on_failure: OnFailure = "continue",
@@ -54,7 +54,8 @@ def generate_qa_embedding_pairs(
             it, one whose text cannot be encoded (with half of an emoji).
         llm: the language model; LlamaIndex's ``Settings.llm`` when not given.
         qa_generate_prompt_tmpl: the prompt, with ``{context_str}`` for the passage and, if
-            wanted, ``{num_questions_per_chunk}``.
+            wanted, ``{num_questions_per_chunk}``;
+            :data:`DEFAULT_QA_GENERATE_PROMPT_TMPL` of this module when left out.
         num_questions_per_chunk: how many questions to ask for, and to keep at most, per node.
         retry_limit: how many times to ask about a node before giving it up. Waits in between
             grow, or are as long as the server's ``retry-after`` says. What the server rejects
@@ -90,7 +91,7 @@ def generate_qa_embedding_pairs(
     run = GenerationRun(
         nodes=nodes,
         llm=llm,
-        template=qa_generate_prompt_tmpl,
+        template=_prompt(qa_generate_prompt_tmpl),
         num_questions=num_questions_per_chunk,
         retry_limit=retry_limit,
         on_failure=on_failure,
@@ -109,7 +110,7 @@ def generate_qa_embedding_pairs(
 async def agenerate_qa_embedding_pairs(
     nodes: Sequence[BaseNode],
     llm: LLM | None = None,
-    qa_generate_prompt_tmpl: str = DEFAULT_QA_GENERATE_PROMPT_TMPL,
+    qa_generate_prompt_tmpl: str | None = None,
     num_questions_per_chunk: int = 2,
     retry_limit: int = 3,
     on_failure: OnFailure = "continue",
@@ -129,7 +130,7 @@ async def agenerate_qa_embedding_pairs(
     run = GenerationRun(
         nodes=nodes,
         llm=llm,
-        template=qa_generate_prompt_tmpl,
+        template=_prompt(qa_generate_prompt_tmpl),
         num_questions=num_questions_per_chunk,
         retry_limit=retry_limit,
         on_failure=on_failure,
@@ -143,6 +144,10 @@ async def agenerate_qa_embedding_pairs(
     with run.open() as pending:
         await _ask_in_tasks(run, pending)
     return run.result()
+
+
+def _prompt(template: str | None) -> str:
+    return DEFAULT_QA_GENERATE_PROMPT_TMPL if template is None else template
 
 
 def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:

@@ -19,15 +19,15 @@ from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index.core.settings import Settings
 from tqdm.auto import tqdm
 
+from llama_index_adapters.checks import as_path, require_one_of, require_whole
 from llama_index_adapters.errors import (
     GenerationError,
     InvalidDatasetError,
     InvalidFileError,
     InvalidOptionError,
-    closest_name,
 )
 from llama_index_adapters.files.cache import cache_directory
-from llama_index_adapters.files.text import as_path, is_encodable
+from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.questions.generation.answer import parse_questions
 from llama_index_adapters.questions.generation.journal import Entry, Journal, text_digest
 from llama_index_adapters.questions.generation.prompt import check_template, question_prompt
@@ -98,13 +98,8 @@ class GenerationRun:
             ("save_every", save_every),
             ("num_workers", num_workers),
         ):
-            if not isinstance(value, int) or value < 1:
-                raise InvalidOptionError(f"{name} is {value!r}; expected a whole number from 1 up.")
-        if on_failure not in get_args(OnFailure):
-            raise InvalidOptionError(
-                f"on_failure is {on_failure!r}; expected 'continue' or 'fail'."
-                f"{closest_name(str(on_failure), get_args(OnFailure))}"
-            )
+            require_whole(value, name)
+        require_one_of(on_failure, "on_failure", get_args(OnFailure))
         check_template(template)
         self._passages = _passages(
             nodes, template, num_questions, metadata_mode, prompt_metadata_mode
