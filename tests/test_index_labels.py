@@ -168,29 +168,29 @@ REFUSED = {
 
 
 class TestFiles:
-    @pytest.mark.parametrize("case", FILES)
-    def test_what_a_file_says(self, tmp_path, case):
-        ending, text, expected = FILES[case]
-        path = tmp_path / f"log.{ending}"
-        path.write_bytes(text.encode())
-        assert read_feedback(path) == expected
+    def test_what_a_file_says(self, tmp_path, subtests):
+        for case, (ending, text, expected) in FILES.items():
+            path = tmp_path / f"log.{ending}"
+            path.write_bytes(text.encode())
+            with subtests.test(case):
+                assert read_feedback(path) == expected
 
-    @pytest.mark.parametrize("case", REFUSED)
-    def test_what_is_refused(self, tmp_path, case):
-        ending, text, message = REFUSED[case]
-        path = tmp_path / f"log.{ending}"
-        path.write_bytes(text.encode())
-        with pytest.raises(InvalidFileError, match=message):
-            read_feedback(path)
+    def test_what_is_refused(self, tmp_path, subtests):
+        for case, (ending, text, message) in REFUSED.items():
+            path = tmp_path / f"log.{ending}"
+            path.write_bytes(text.encode())
+            with subtests.test(case), pytest.raises(InvalidFileError, match=message):
+                read_feedback(path)
 
-    @pytest.mark.parametrize("value", [4, 4.0, "4", "4.0", "4."])
-    @pytest.mark.parametrize("relevant", [[4], [4.0], ["4"], ["4.0"]])
-    def test_a_number_is_the_same_in_any_form(self, tmp_path, value, relevant):
-        path = jsonl(tmp_path / "log.jsonl", [row("q", "a", rating=value)])
-        assert read_feedback(path, relevant=relevant) == {"q": ["a"]}
-        csv = tmp_path / "log.csv"
-        csv.write_text(f"query,node_id,rating\nq,a,{value}\nq,b,4.5\n", encoding="utf-8")
-        assert read_feedback(csv, relevant=relevant) == {"q": ["a"]}
+    def test_a_number_is_the_same_in_any_form(self, tmp_path, subtests):
+        for value in (4, 4.0, "4", "4.0", "4."):
+            path = jsonl(tmp_path / "log.jsonl", [row("q", "a", rating=value)])
+            csv = tmp_path / "log.csv"
+            csv.write_text(f"query,node_id,rating\nq,a,{value}\nq,b,4.5\n", encoding="utf-8")
+            for relevant in ([4], [4.0], ["4"], ["4.0"]):
+                with subtests.test(f"{value!r} in {relevant!r}"):
+                    assert read_feedback(path, relevant=relevant) == {"q": ["a"]}
+                    assert read_feedback(csv, relevant=relevant) == {"q": ["a"]}
 
     def test_a_query_with_half_an_emoji_is_left_out_with_its_line(self, tmp_path, caplog):
         rows = [row("whole 😀", "a", clicked=1), row("half \ud83d", "b", clicked=1)]

@@ -130,22 +130,24 @@ def test_what_is_no_question_is_left_out(line):
     assert parse_questions(f"{line}\nWhat is A?\n{line}", 5) == ["What is A?"]
 
 
-@pytest.mark.parametrize("case", ANSWERS)
-def test_the_questions_of_an_answer(case):
-    answer, questions = ANSWERS[case]
-    assert parse_questions(answer, 5) == questions
+def test_the_questions_of_an_answer(subtests):
+    for case, (answer, questions) in ANSWERS.items():
+        with subtests.test(case):
+            assert parse_questions(answer, 5) == questions
 
 
-@pytest.mark.parametrize("label", LABELS)
-def test_a_label_is_known_by_its_shape(label):
-    for question in ("What is A?", "什么是A？"):
-        assert parse_questions(label + question, 5) == [question]
+def test_a_label_is_known_by_its_shape(subtests):
+    for label in LABELS:
+        for question in ("What is A?", "什么是A？"):
+            with subtests.test(label):
+                assert parse_questions(label + question, 5) == [question]
 
 
-@pytest.mark.parametrize("question", KEPT)
-def test_what_looks_like_a_label_and_is_none_stays(question):
-    for answer in (question, f"1. {question}", f"{question}\nWhat is B?"):
-        assert parse_questions(answer, 5)[0] == question
+def test_what_looks_like_a_label_and_is_none_stays(subtests):
+    for question in KEPT:
+        for answer in (question, f"1. {question}", f"{question}\nWhat is B?"):
+            with subtests.test(answer):
+                assert parse_questions(answer, 5)[0] == question
 
 
 def test_how_many_were_asked_for_tells_what_is_read_in_two_ways():
