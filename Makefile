@@ -61,7 +61,7 @@ bench: $(VENV)/.installed-dev ## Measure speed and size beside LlamaIndex's own;
 
 test: lint typecheck unit interop ## Check before a commit: style, types, quick tests, an older llama-index-core.
 
-test-all: slow package wheel-test check-workflows ## Run what `make test` leaves out: slow tests, notebooks, the built package.
+test-all: slow wheel-test check-workflows ## Run what `make test` leaves out: slow tests, notebooks, the built package.
 
 lint: $(VENV)/.installed-dev ## Check style.
 	$(BIN)/ruff check .
@@ -116,7 +116,7 @@ matrix: $(TOOLS)/.installed ## Run the tests on every Python from 3.10 to 3.13 t
 package: $(TOOLS)/.installed ## Build wheel and sdist into dist and check both.
 	$(TOOLS)/bin/nox --session package
 
-wheel-test: $(TOOLS)/.installed ## Use the wheel without torch on the oldest and the newest Python.
+wheel-test: $(TOOLS)/.installed ## Do what `package` does, and use the wheel without torch on the oldest and newest Python.
 	$(TOOLS)/bin/nox --session wheel
 
 check-workflows: $(TOOLS)/.installed ## Check workflows, dependabot, issue forms and citation (needs npm).

@@ -55,7 +55,8 @@ OLDEST_AND_NEWEST = list(dict.fromkeys((_THERE[0], _THERE[-1])))
 def tests(session: nox.Session) -> None:
     """Run all tests on one Python; what follows ``--`` goes to pytest."""
     session.install("--constraint", "constraints.txt", "--editable", ".[local]", "--group", "dev")
-    session.run("python", "-m", "pytest", "--numprocesses", "logical", *session.posargs)
+    processes = ["--numprocesses", "logical", "--maxprocesses", "8", "--dist", "worksteal"]
+    session.run("python", "-m", "pytest", *processes, *session.posargs)
 
 
 @nox.session(venv_backend="none")

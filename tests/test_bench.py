@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from benchmarks.environments import PeerError
 from benchmarks.speed import (
     beyond_memory,
+    busy,
     concurrency,
     exact_search,
     finetuning,
@@ -35,6 +36,7 @@ from benchmarks.speed.timing import Sample, side_by_side
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapter
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.errors import InvalidFileError
+from llama_index_adapters.training import threads
 from tests.fakes import synonym_questions
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -292,6 +294,40 @@ class TestTrainingStep:
         taken = training_step.step_seconds(passages=5_000, repetitions=2)
         assert set(taken["bare"]) == {"4096"}
         assert len(taken["step"]) == 2
+
+
+class TestBusy:
+    def test_the_time_beside_other_work_is_compared_round_by_round(self):
+        (figure,) = busy.figures([10.0, 20.0, 10.0], [20.0, 50.0, 29.0], 2, "a set")
+        assert (figure.value, figure.low, figure.high) == (2.5, 2, 2.9)
+        assert figure.verdict == "met"
+        assert "10.0 s alone and 29.0 s beside 2" in figure.detail
+        assert verdicts(busy.figures([1.0], [3.1], 2, "a set")) == ["missed"]
+
+    def test_runs_and_leaves_no_process(self, settings, monkeypatch):
+        began = []
+        popen = busy.subprocess.Popen
+
+        def noted(*args, **kwargs):
+            began.append(popen(*args, **kwargs))
+            return began[-1]
+
+        monkeypatch.setattr(busy.subprocess, "Popen", noted)
+        monkeypatch.setattr(threads, "usable_processors", lambda: 1)
+        monkeypatch.setattr(busy, "in_process", lambda *_, **__: ran(float(len(began) + 1)))
+        (figure,) = busy.measure(settings).figures
+        assert figure.value == 2
+        assert [process.poll() for process in began] == [-9]
+
+    def test_seconds_are_those_of_training(self, settings):
+        options = {
+            "store": str(settings.folder / "s.sqlite3"),
+            "output": str(settings.folder / "a"),
+        }
+        seconds = busy.training_seconds(
+            questions=str(settings.questions), model="hashing", **options
+        )
+        assert seconds > 0
 
 
 def test_both_rankings_find_the_same():

@@ -23,13 +23,13 @@ from llama_index_adapters.adapters.disk import config
 from llama_index_adapters.adapters.families import DEFAULT_RANK
 from llama_index_adapters.cli.app import app
 from llama_index_adapters.engines import unlabelled
-from llama_index_adapters.training import closed_form, holdout
+from llama_index_adapters.training import closed_form, holdout, threads
 from llama_index_adapters.training.options import (
     DRAWN_NEGATIVES,
     WHOLE_CORPUS_UP_TO,
     TrainingOptions,
 )
-from llama_index_adapters.training.search import candidates, plan, remember
+from llama_index_adapters.training.search import candidates, judging, plan, remember
 from tests.documents import (
     DOCUMENTS,
     ROOT,
@@ -94,21 +94,22 @@ class TestHowItWorks:
 
     def test_numbers(self, subtests):
         for stated in (
-            f"one-sided at {plan._CERTAINTY:.1%} by",
-            f"within {plan._SIMPLER_WITHIN:g} standard errors",
+            f"one-sided at {judging.CERTAINTY:.1%} by",
+            f"within {judging.SIMPLER_WITHIN:g} standard errors",
             f"one-sided at {TrainingOptions.certainty:.0%}; else",
             f"Up to {WHOLE_CORPUS_UP_TO:,} passages",
             f"draws {DRAWN_NEGATIVES:,}",
-            f"{plan._FOLDS}-fold cross-validation",
+            f"{plan.FOLDS}-fold cross-validation",
             f"validation set of {holdout.ENOUGH_JUDGED} queries or more",
             f"at most {holdout.MOST_JUDGED:,} queries",
-            f"more than {plan._LEAN_ABOVE:.0e}".replace("e+", "e"),
-            f"with {plan._SEEDS} seeds",
+            f"more than {plan.FEW_TRIALS_ABOVE:.0e}".replace("e+", "e"),
+            f"with {plan.SEEDS} seeds",
             f"by {closed_form.SHRINKAGE:g}.",
             f"at most {remember.MOST_ENTRIES:,} entries",
             f"at most {remember.MOST_ENTRIES * 384 / 1e6:.1f} million multiply-adds",
             f"about {remember.MOST_ENTRIES * 384 * 8 / 1e6:.0f} MB",
             f"with `scale` {TrainingOptions.scale:g}",
+            f"for each {threads.MULTIPLY_ADDS_A_THREAD:.0e} multiply-adds".replace("e+0", "e"),
         ):
             with subtests.test(stated):
                 assert stated in HOW
@@ -128,11 +129,11 @@ class TestHowItWorks:
     def test_pulls_and_rates(self):
         pulls = [f"{pull:g}" for pull in candidates.PULLS]
         assert f"pulls of {', '.join(pulls[:-1])} and {pulls[-1]}" in HOW
-        first = plan._RATES[plan._FIRST_RATE : plan._FIRST_RATE + 2]
+        first = plan.RATES[plan.FIRST_RATE : plan.FIRST_RATE + 2]
         assert f"{first[0]:g} and {first[1]:g}" in HOW
-        assert f"between {plan._RATES[0]:.5f} and {plan._RATES[-1]:g}" in HOW
-        assert plan._SCALES[plan._FIRST_SCALE] == TrainingOptions.scale
-        assert f"between {plan._SCALES[0]:g} and {plan._SCALES[-1]:g}" in HOW
+        assert f"between {plan.RATES[0]:.5f} and {plan.RATES[-1]:g}" in HOW
+        assert plan.SCALES[plan.FIRST_SCALE] == TrainingOptions.scale
+        assert f"between {plan.SCALES[0]:g} and {plan.SCALES[-1]:g}" in HOW
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from llama_index.core import StorageContext, VectorStoreIndex, load_index_from_storage
+from llama_index.core import Settings, StorageContext, VectorStoreIndex, load_index_from_storage
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.instrumentation import get_dispatcher
@@ -290,7 +291,8 @@ class TestTexts:
         with pytest.raises(InvalidOptionError, match=r"embed_batch_size is .*from 1 to 2,048"):
             AdapterEmbeddingModel(base, path, embed_batch_size=wanted)
 
-    async def test_concurrency_is_the_base_s(self, path):
+    @pytest.mark.parametrize(("own", "expected"), [(None, 2), (1, 1), (5, 5)])
+    async def test_concurrency_is_the_base_s_or_its_own(self, path, own, expected):
         class Service(CountingEmbedding):
             async def _aget_text_embeddings(self, texts):
                 under_way.append(1)
@@ -301,11 +303,9 @@ class TestTexts:
 
         under_way, most = [], []
         base = Service(embed_batch_size=1, num_workers=2)
-        model = AdapterEmbeddingModel(base, path)
-        assert model.num_workers == 2
-        await model.aget_text_embedding_batch(TEXTS)
-        assert max(most) == 2
-        assert AdapterEmbeddingModel(base, path, num_workers=5).num_workers == 5
+        model = AdapterEmbeddingModel(base, path, num_workers=own)
+        assert await model.aget_text_embedding_batch(TEXTS) == [base.vector(t) for t in TEXTS]
+        assert max(most) == expected
 
 
 class TestInLlamaIndex:
@@ -403,7 +403,7 @@ class TestBaseFeatures:
         await model.aget_text_embedding_batch(TEXTS)
         assert base.rate_limiter.acquired == 10
 
-    def test_payloads_name_both_models_and_hold_no_key(self, path):
+    def test_payloads_name_the_base_model_and_hold_no_key(self, path):
         class Service(CountingEmbedding):
             api_key: str = "sk-secret"
 
@@ -419,10 +419,7 @@ class TestBaseFeatures:
             AdapterEmbeddingModel(Service(), path).get_query_embedding("q")
         finally:
             dispatcher.event_handlers.remove(handler)
-        assert [payload["model_name"] for payload in payloads] == [
-            "Adapter for counting",
-            "counting",
-        ]
+        assert [payload["model_name"] for payload in payloads] == ["counting"]
         assert "secret" not in json.dumps(payloads)
 
 
@@ -511,6 +508,16 @@ class TestCopies:
         assert base.rate_limiter is model.rate_limiter is not None
         assert base._client is not None
         assert model.callback_manager.handlers == [handler]
+
+    def test_a_handler_in_settings_does_not_travel(self, base, path, monkeypatch):
+        handler = LlamaDebugHandler(print_trace_on_end=False)
+        handler.lock = threading.Lock()  # which no pickle holds
+        monkeypatch.setattr(Settings, "_callback_manager", CallbackManager([handler]))
+        model = AdapterEmbeddingModel(base, path)
+        assert model.callback_manager.handlers == [handler]
+        pickled = pickle.dumps(model)
+        monkeypatch.undo()
+        assert pickle.loads(pickled).callback_manager.handlers == []
 
     def test_pipelines_run_it_in_other_processes(self, base, path):
         pipeline = IngestionPipeline(
@@ -674,7 +681,7 @@ def test_serving_imports_no_torch(base, tmp_path):
                     raise ImportError("torch was imported")
 
         sys.meta_path.insert(0, NoTorch())
-        from llama_index.core import StorageContext, load_index_from_storage
+        from llama_index.core import Settings, StorageContext, load_index_from_storage
         from llama_index_adapters import AdapterEmbeddingModel
         from tests.fakes import CountingEmbedding
 

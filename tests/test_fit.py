@@ -15,8 +15,9 @@ from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.fit import carve_validation, fit
-from llama_index_adapters.training.loop import adapted_queries, judge
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.session import TrainingSession
+from llama_index_adapters.training.validation import adapted_queries, judge
 from tests.vector_sets import DIM, noise, perfect, rotated, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -99,7 +100,7 @@ class TestNoGain:
             noise(0),
             perfect(),
             OPTIONS,
-            after_step=lambda trained, _: steps.append(weights(trained)),
+            TrainingSession(after_step=lambda trained, _: steps.append(weights(trained))),
         )
         assert len(set(steps)) == len(steps) == 2 * OPTIONS.patience
 

@@ -66,9 +66,8 @@ def openai(**options: Any) -> OpenAIEmbedding:
     return OpenAIEmbedding(**{"api_key": "a", "model": "text-embedding-3-small", **options})
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+def test_what_changes_no_vector_changes_no_identity(subtests: pytest.Subtests) -> None:
+    for options in (
         {"embed_batch_size": 3},
         {"num_workers": 3},
         {"callback_manager": CallbackManager([])},
@@ -83,15 +82,13 @@ def openai(**options: Any) -> OpenAIEmbedding:
         {"options": {"apiKey": "b", "X-Auth-Token": "b", "extra_headers": {"a": "b"}}},
         {"options": {"cache_folder": "/somewhere", "tokenizer_file": "/not/there"}},
         {"options": {"vocabulary_path": Path("/not/there"), "model_dir": ""}},
-    ],
-)
-def test_what_changes_no_vector_changes_no_identity(options: dict[str, Any]) -> None:
-    assert identity_of(Service(**options)) == identity_of(Service())
+    ):
+        with subtests.test(options=options):
+            assert identity_of(Service(**options)) == identity_of(Service())
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+def test_what_changes_a_vector_changes_the_identity(subtests: pytest.Subtests) -> None:
+    for options in (
         {"model_name": "other"},
         {"dimension": 9},
         {"query_instruction": "query: "},
@@ -104,10 +101,9 @@ def test_what_changes_no_vector_changes_no_identity(options: dict[str, Any]) -> 
         {"anything": np.arange(3)},
         {"anything": len},
         {"anything": {3, 1, 2}},
-    ],
-)
-def test_what_changes_a_vector_changes_the_identity(options: dict[str, Any]) -> None:
-    assert identity_of(Service(**options)) != identity_of(Service())
+    ):
+        with subtests.test(options=options):
+            assert identity_of(Service(**options)) != identity_of(Service())
 
 
 def test_another_class_is_another_model() -> None:
@@ -250,9 +246,10 @@ def test_labels(folder: Path) -> None:
     assert label_of(Service(model_name="unknown")) == "Service"
 
 
-@pytest.mark.parametrize("wrong", ["local", None, CountingEmbedding])
-def test_what_is_no_model_is_refused(wrong: Any) -> None:
-    with pytest.raises(InvalidOptionError, match="expected a LlamaIndex embedding model"):
-        identity_of(wrong)
-    with pytest.raises(InvalidOptionError, match=f"embed_model is {type(wrong).__name__}"):
-        label_of(wrong)
+def test_what_is_no_model_is_refused(subtests: pytest.Subtests) -> None:
+    for wrong in ("local", None, CountingEmbedding):
+        with subtests.test(wrong=wrong):
+            with pytest.raises(InvalidOptionError, match="expected a LlamaIndex embedding model"):
+                identity_of(wrong)
+            with pytest.raises(InvalidOptionError, match=f"embed_model is {type(wrong).__name__}"):
+                label_of(wrong)

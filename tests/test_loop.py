@@ -16,9 +16,12 @@ from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError,
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, metrics_at_k, top_k
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.training import loop
-from llama_index_adapters.training.loop import adapted_queries, torch_device, train_adapter
+from llama_index_adapters.training import validation as judging
+from llama_index_adapters.training.device import torch_device
+from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.session import TrainingSession
+from llama_index_adapters.training.validation import adapted_queries
 from tests.vector_sets import DIM, rotated, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,6 +37,11 @@ def train():
 @pytest.fixture(scope="module")
 def validation():
     return rotated(60, seed=1)
+
+
+def watched(after_step) -> TrainingSession:
+    """Call something with the number of every step."""
+    return TrainingSession(after_step=lambda adapter, step: after_step(step))
 
 
 def ndcg(queries, data: VectorDataset) -> float:
@@ -174,7 +182,7 @@ class TestEarlyStopping:
             train,
             contrary(train),
             options,
-            after_step=lambda step: snapshots.update({step / steps: weights(adapter)}),
+            session=watched(lambda step: snapshots.update({step / steps: weights(adapter)})),
         )
         assert run.best_epoch == 0
         assert len(run.history) == 1 + 4
@@ -188,14 +196,14 @@ class TestEarlyStopping:
     def test_a_best_epoch_in_the_middle(self, train, monkeypatch):
         """Validation says 1, 2, 5, 4, 5, 3: the first 5 wins, and an equal is no gain."""
         said = iter([0.1, 0.2, 0.5, 0.4, 0.5, 0.3, 0.9])
-        monkeypatch.setattr(loop, "metrics_at_k", lambda *_: {"ndcg@10": np.full(3, next(said))})
+        monkeypatch.setattr(judging, "metrics_at_k", lambda *_: {"ndcg@10": np.full(3, next(said))})
         adapter, snapshots = LinearAdapter(DIM), {}
         run = train_adapter(
             adapter,
             train,
             train,
             dataclasses.replace(QUICK, epochs=30, patience=3),
-            after_step=lambda step: snapshots.update({step / 4: weights(adapter)}),
+            session=watched(lambda step: snapshots.update({step / 4: weights(adapter)})),
         )
         assert (run.best_epoch, len(run.history)) == (2, 6)
         assert weights(adapter) == snapshots[2.0]
@@ -208,7 +216,7 @@ class TestEarlyStopping:
             train,
             None,
             dataclasses.replace(QUICK, epochs=9, patience=1),
-            after_step=lambda step: snapshots.append(weights(adapter)),
+            session=watched(lambda step: snapshots.append(weights(adapter))),
         )
         assert (run.best_epoch, len(run.history), run.per_query) == (9, 10, None)
         assert weights(adapter) == snapshots[-1] != snapshots[-2]
@@ -261,7 +269,8 @@ class TestHistory:
         def steps(**changes):
             seen = []
             options = dataclasses.replace(QUICK, **changes)
-            run = train_adapter(LinearAdapter(DIM), train, None, options, after_step=seen.append)
+            session = watched(seen.append)
+            run = train_adapter(LinearAdapter(DIM), train, None, options, session=session)
             assert seen == list(range(1, run.steps + 1))
             return run.steps
 
@@ -297,7 +306,7 @@ class TestHistory:
             train,
             None,
             options,
-            after_step=lambda step: at.append(adapter.arrays()["linear.weight"]),
+            session=watched(lambda step: at.append(adapter.arrays()["linear.weight"])),
         )
         lengths = np.array([np.linalg.norm((new - old).astype(float)) for old, new in pairwise(at)])
         peak = int(lengths.argmax())
@@ -480,7 +489,8 @@ class TestTrouble:
     def test_the_progress_bar_can_be_switched_off(self, train, capsys):
         train_adapter(LinearAdapter(DIM), train, None, QUICK)
         assert capsys.readouterr() == ("", "")
-        train_adapter(LinearAdapter(DIM), train, None, QUICK, show_progress=True)
+        session = TrainingSession(show_progress=True)
+        train_adapter(LinearAdapter(DIM), train, None, QUICK, session=session)
         shown = capsys.readouterr()
         assert "3/3" in shown.err
         assert "loss=" in shown.err

@@ -12,7 +12,7 @@ from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, top_k, unit_rows
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.training.loop import judge, train_adapter
+from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.mining import mine
 from llama_index_adapters.training.objective import RetrievalObjective
 from llama_index_adapters.training.options import (
@@ -20,6 +20,7 @@ from llama_index_adapters.training.options import (
     WHOLE_CORPUS_UP_TO,
     TrainingOptions,
 )
+from llama_index_adapters.training.validation import judge
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

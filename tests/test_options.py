@@ -16,22 +16,20 @@ from llama_index_adapters.training.options import TrainingOptions
 DEFAULTS = TrainingOptions()
 
 
-@pytest.mark.parametrize(
-    ("name", "closest"),
-    [
+def test_an_unknown_name(subtests):
+    for name, closest in (
         ("learning_rat", "Did you mean 'learning_rate'?"),
         ("batchsize", "Did you mean 'batch_size'?"),
         ("warmup_steps", "Did you mean 'warmup'?"),
         ("zzz", "The options of training are epochs"),
-    ],
-)
-def test_an_unknown_name(name, closest):
-    with pytest.raises(UnknownOptionError) as caught:
-        DEFAULTS.updated({name: 1})
-    assert str(caught.value).startswith(f"Unknown option {name!r}.")
-    assert closest in str(caught.value)
-    assert "epochs, batch_size, learning_rate" in str(caught.value)
-    assert isinstance(caught.value, TypeError)
+    ):
+        with subtests.test(name=name, closest=closest):
+            with pytest.raises(UnknownOptionError) as caught:
+                DEFAULTS.updated({name: 1})
+            assert str(caught.value).startswith(f"Unknown option {name!r}.")
+            assert closest in str(caught.value)
+            assert "epochs, batch_size, learning_rate" in str(caught.value)
+            assert isinstance(caught.value, TypeError)
 
 
 def test_a_name_close_to_one_that_is_not_about_training():
@@ -51,9 +49,8 @@ FINITE = "a finite number above 0"
 PART = "a number from 0 on and below 1"
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
+def test_a_value_that_cannot_be_used(subtests):
+    for name, value, expected in (
         *[
             (name, value, WHOLE)
             for name in ("epochs", "batch_size", "patience")
@@ -79,32 +76,29 @@ PART = "a number from 0 on and below 1"
             ("optimizer_params", value, "a mapping of the optimizer's arguments")
             for value in (5, "lr", None, [("betas", 1)])
         ],
-    ],
-)
-def test_a_value_that_cannot_be_used(name, value, expected):
-    with pytest.raises(InvalidOptionError) as caught:
-        TrainingOptions(**{name: value})
-    message = str(caught.value)
-    assert message.startswith(f"{name} is {value!r}; give {expected}")
-    assert isinstance(caught.value, ValueError)
-    if (name, value) != ("optimizer_params", None):
-        with pytest.raises(InvalidOptionError):
-            DEFAULTS.updated({name: value})
+    ):
+        with subtests.test(name=name, value=value, expected=expected):
+            with pytest.raises(InvalidOptionError) as caught:
+                TrainingOptions(**{name: value})
+            message = str(caught.value)
+            assert message.startswith(f"{name} is {value!r}; give {expected}")
+            assert isinstance(caught.value, ValueError)
+            if (name, value) != ("optimizer_params", None):
+                with pytest.raises(InvalidOptionError):
+                    DEFAULTS.updated({name: value})
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
+def test_a_value_that_can(subtests):
+    for values in (
         {"warmup": 0, "weight_decay": 0},
         {"scale": 1, "learning_rate": 1},
         {"seed": 2**63 - 1},
         {"steps_per_epoch": 1},
         {"optimizer_class": torch.optim.SGD},
-    ],
-)
-def test_a_value_that_can(values):
-    options = TrainingOptions(**values)
-    assert {name: getattr(options, name) for name in values} == values
+    ):
+        with subtests.test(values=values):
+            options = TrainingOptions(**values)
+            assert {name: getattr(options, name) for name in values} == values
 
 
 class TestLlamaIndexsNames:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +98,21 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    save_adapter(tmp_path / "adapter", randomised(LinearAdapter(DIM, bias=True)), metadata=METADATA)
-    return tmp_path / "adapter"
+def make_directory(tmp_path: Path) -> Callable[[], Path]:
+    """Every call gives another directory with the same adapter."""
+    numbers = itertools.count()
+
+    def make() -> Path:
+        path = tmp_path / f"adapter-{next(numbers)}"
+        save_adapter(path, randomised(LinearAdapter(DIM, bias=True)), metadata=METADATA)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def directory(make_directory: Callable[[], Path]) -> Path:
+    return make_directory()
 
 
 def change_config(directory: Path, **changes: object) -> None:
@@ -109,6 +123,10 @@ def change_config(directory: Path, **changes: object) -> None:
 def rewrite_half(directory: Path, **changes: object) -> None:
     """Change the map of queries in the config, with a fingerprint that fits."""
     rewrite(directory, lambda config: config["queries"].update(changes))
+
+
+def rewrite_arguments(directory: Path, changes: dict[str, object]) -> None:
+    rewrite(directory, lambda config: config["queries"]["arguments"].update(changes))
 
 
 def write_as_llamaindex(directory: Path, config: object, state: object, **options: object) -> Path:
@@ -253,7 +271,7 @@ class TestWriting:
         with pytest.raises(UnwritableFileError, match=r"No space left.*is as it was"):
             save_adapter(directory, TwoLayerAdapter(DIM))
         assert contents(directory) == before
-        assert [path.name for path in directory.parent.iterdir()] == ["adapter"]
+        assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_broken_weights_are_not_saved(self, tmp_path, value):
@@ -455,10 +473,12 @@ class TestCustom:
         with pytest.raises(InvalidAdapterError, match="do not fit Scale"):
             load_adapter(tmp_path / "a", Scale)
 
-    @pytest.mark.parametrize("given", [torch.nn.Linear, "Scale", Scale(2), dict])
-    def test_something_that_is_no_adapter_class(self, directory, given):
-        with pytest.raises(InvalidOptionError, match=r"expected a subclass of .*BaseAdapter"):
-            load_saved(directory, given)
+    def test_something_that_is_no_adapter_class(self, directory, subtests):
+        for given in (torch.nn.Linear, "Scale", Scale(2), dict):
+            with subtests.test(given=given):
+                message = r"expected a subclass of .*BaseAdapter"
+                with pytest.raises(InvalidOptionError, match=message):
+                    load_saved(directory, given)
 
     def test_a_device_that_is_not_there(self, tmp_path):
         Scale(DIM).save(tmp_path / "a")
@@ -470,23 +490,27 @@ class TestCustom:
 class TestAdapterClass:
     """LlamaIndex's users pass ``adapter_cls=TwoLayerNN``; here it need not be."""
 
-    @pytest.mark.parametrize("given", [LinearAdapter, LinearLayer, BaseAdapter])
-    def test_matching(self, directory, given):
-        assert type(load_adapter(directory, given)) is LinearAdapter
-        assert type(given.load(directory)) is LinearAdapter
-        saved = load_saved(directory, given)
-        np.testing.assert_array_equal(
-            saved.transform(queries()), load_saved(directory).transform(queries())
-        )
+    def test_matching(self, directory, subtests):
+        for given in (LinearAdapter, LinearLayer, BaseAdapter):
+            with subtests.test(given=given):
+                assert type(load_adapter(directory, given)) is LinearAdapter
+                assert type(given.load(directory)) is LinearAdapter
+                saved = load_saved(directory, given)
+                np.testing.assert_array_equal(
+                    saved.transform(queries()), load_saved(directory).transform(queries())
+                )
 
-    @pytest.mark.parametrize("given", [TwoLayerNN, TwoLayerAdapter, Scale])
-    def test_not_matching(self, directory, given):
-        message = rf"holds LinearAdapter \(kind 'linear'\), but adapter_cls is {given.__name__}"
-        for reading in (load_saved, load_adapter):
-            with pytest.raises(InvalidAdapterError, match=message):
-                reading(directory, given)
-        with pytest.raises(InvalidAdapterError, match=message):
-            given.load(directory)
+    def test_not_matching(self, directory, subtests):
+        for given in (TwoLayerNN, TwoLayerAdapter, Scale):
+            with subtests.test(given=given):
+                message = (
+                    r"holds LinearAdapter \(kind 'linear'\), but adapter_cls is " + given.__name__
+                )
+                for reading in (load_saved, load_adapter):
+                    with pytest.raises(InvalidAdapterError, match=message):
+                        reading(directory, given)
+                with pytest.raises(InvalidAdapterError, match=message):
+                    given.load(directory)
 
     def test_a_subclass_of_a_family_loads_with_its_own_forward(self, directory):
         assert type(load_adapter(directory, LinearTwice)) is LinearTwice
@@ -535,9 +559,8 @@ class TestMissing:
 
 
 class TestHostileConfig:
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [
+    def test_not_a_config(self, make_directory, subtests):
+        for text, message in (
             ("", "not valid JSON"),
             ("{", "not valid JSON"),
             ("[1]", "a JSON list, expected an object"),
@@ -547,24 +570,26 @@ class TestHostileConfig:
             ("9" * 10_000, "not valid JSON"),
             (b"\xff\xfe\x00", "not valid JSON"),
             (" " * (untrusted_files.MAX_CONFIG_BYTES + 1), "no adapter needs more than"),
-        ],
-    )
-    def test_not_a_config(self, directory, text, message):
-        data = text if isinstance(text, bytes) else text.encode()
-        (directory / "config.json").write_bytes(data)
-        with pytest.raises(InvalidAdapterError, match=message):
-            load_saved(directory)
+        ):
+            with subtests.test(message):
+                directory = make_directory()
+                data = text if isinstance(text, bytes) else text.encode()
+                (directory / "config.json").write_bytes(data)
+                with pytest.raises(InvalidAdapterError, match=message):
+                    load_saved(directory)
 
     def test_a_newer_format(self, directory):
         change_config(directory, format_version=3)
         with pytest.raises(InvalidAdapterError, match=r"version 3.*up to 2.*Upgrade llama-index"):
             load_saved(directory)
 
-    @pytest.mark.parametrize("version", [0, -1, "1", True, None, 1.0])
-    def test_no_format(self, directory, version):
-        change_config(directory, format_version=version)
-        with pytest.raises(InvalidAdapterError, match="expected a number from 1 to 2"):
-            load_saved(directory)
+    def test_no_format(self, make_directory, subtests):
+        for version in (0, -1, "1", True, None, 1.0):
+            with subtests.test(version=version):
+                directory = make_directory()
+                change_config(directory, format_version=version)
+                with pytest.raises(InvalidAdapterError, match="expected a number from 1 to 2"):
+                    load_saved(directory)
 
     def test_a_version_that_is_cut_out_does_not_make_it_llamaindex_s(self, directory):
         config = json.loads((directory / "config.json").read_text())
@@ -581,9 +606,8 @@ class TestHostileConfig:
         assert all(kind in str(caught.value) for kind in FAMILIES)
         assert "Did you mean 'linear'?" in str(caught.value)
 
-    @pytest.mark.parametrize(
-        ("changes", "entry"),
-        [
+    def test_entries_that_are_wrong_or_unknown(self, make_directory, subtests):
+        for changes, entry in (
             ({"queries": {"kind": 3, "arguments": {}}}, "queries.kind"),
             ({"queries": {"kind": "linear", "arguments": [1]}}, "queries.arguments"),
             ({"queries": {"kind": "linear"}}, "queries.arguments"),
@@ -601,55 +625,57 @@ class TestHostileConfig:
             ({"sections": {"gate": {}}}, "sections.gate.changes_vectors"),
             ({"sections": {"a.b": {"changes_vectors": False}}}, "sections.a.b"),
             ({"later": 1}, "later"),
-        ],
-    )
-    def test_entries_that_are_wrong_or_unknown(self, directory, changes, entry):
-        change_config(directory, **changes)
-        with pytest.raises(InvalidAdapterError, match=f"not a valid adapter config: {entry}"):
-            load_saved(directory)
+        ):
+            with subtests.test(entry, changes=changes):
+                directory = make_directory()
+                change_config(directory, **changes)
+                message = f"not a valid adapter config: {entry}"
+                with pytest.raises(InvalidAdapterError, match=message):
+                    load_saved(directory)
 
-    @pytest.mark.parametrize("length", [0, -1, True, "long", None, 10**400])
-    def test_a_length_that_is_none(self, directory, length):
-        half = json.loads((directory / "config.json").read_text())["queries"]
-        change_config(directory, queries={**half, "result_length": length})
-        with pytest.raises(InvalidAdapterError, match=r"valid adapter config: queries.result_len"):
-            load_saved(directory)
+    def test_a_length_that_is_none(self, make_directory, subtests):
+        for length in (0, -1, True, "long", None, 10**400):
+            with subtests.test(length=length):
+                directory = make_directory()
+                half = json.loads((directory / "config.json").read_text())["queries"]
+                change_config(directory, queries={**half, "result_length": length})
+                message = r"valid adapter config: queries.result_len"
+                with pytest.raises(InvalidAdapterError, match=message):
+                    load_saved(directory)
 
-    @pytest.mark.parametrize(
-        ("models", "message"),
-        [
+    def test_query_models_that_do_not_fit(self, make_directory, subtests):
+        for models, message in (
             ([{}, {}], "2 query models as the base; one model embedded the passages"),
             ([{"role": "other"}], "no query model is the base; expected a number"),
             ([{"dimension": 4}, {"role": "other", "dimension": 3}], "of 4 and 3 .* takes 6"),
             ([{"dimension": 5}], "query models of 5 dimensions, but its map takes 6"),
-        ],
-    )
-    def test_query_models_that_do_not_fit(self, directory, models, message):
-        change_config(directory, query_models=models)
-        with pytest.raises(InvalidAdapterError, match=message):
-            load_saved(directory)
+        ):
+            with subtests.test(message):
+                directory = make_directory()
+                change_config(directory, query_models=models)
+                with pytest.raises(InvalidAdapterError, match=message):
+                    load_saved(directory)
 
     def test_another_kind_than_the_arrays_are_of(self, directory):
         rewrite_half(directory, kind="identity", arguments={"in_features": DIM})
         with pytest.raises(InvalidAdapterError, match=r"not a 'identity' adapter: .*linear.bias"):
             load_saved(directory)
 
-    @pytest.mark.parametrize("load", [load_saved, load_adapter])
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
+    def test_arguments_that_do_not_fit(self, make_directory, subtests):
+        for changes, message in (
             ({"in_features": 10**9}, "in_features=1000000000"),
             ({"out_features": 60_000, "in_features": 60_000}, "its config says"),
             ({"rank": DIM + 1}, "a low-rank adapter is square"),
             ({"rank": 2}, "has no array"),
             ({"bias": 1}, "expected true or false"),
             ({"seed": 3}, "also has seed"),
-        ],
-    )
-    def test_arguments_that_do_not_fit(self, directory, load, changes, message):
-        rewrite(directory, lambda config: config["queries"]["arguments"].update(changes))
-        with pytest.raises(InvalidAdapterError, match=message):
-            load(directory)
+        ):
+            for load in (load_saved, load_adapter):
+                with subtests.test(message, load=load):
+                    directory = make_directory()
+                    rewrite_arguments(directory, changes)
+                    with pytest.raises(InvalidAdapterError, match=message):
+                        load(directory)
 
     @pytest.mark.parametrize("load", [load_saved, load_adapter])
     def test_dimensions_that_the_arguments_do_not_make(self, directory, load):
@@ -740,19 +766,26 @@ class TestSections:
         with pytest.raises(InvalidAdapterError, match=message):
             load(directory)
 
-    @pytest.mark.parametrize("name", ["stray", "passages.x", "sections.seen.x", "queries"])
-    def test_an_array_of_no_part(self, directory, name):
-        rewrite(directory, arrays={name: np.ones(2, np.float32)})
-        with pytest.raises(InvalidAdapterError, match=f"also has {name}, of no part that"):
-            load_saved(directory)
+    def test_an_array_of_no_part(self, make_directory, subtests):
+        for name in ("stray", "passages.x", "sections.seen.x", "queries"):
+            with subtests.test(name=name):
+                directory = make_directory()
+                rewrite(directory, arrays={name: np.ones(2, np.float32)})
+                with pytest.raises(InvalidAdapterError, match=f"also has {name}, of no part that"):
+                    load_saved(directory)
 
 
 class TestFormatOne:
     """Directories that the main branch wrote before the first release."""
 
     @pytest.fixture
-    def one(self, tmp_path: Path) -> Path:
-        return Path(shutil.copytree(FORMAT_1 / "linear", tmp_path / "one"))
+    def make_one(self, tmp_path: Path) -> Callable[[], Path]:
+        numbers = itertools.count()
+        return lambda: Path(shutil.copytree(FORMAT_1 / "linear", tmp_path / f"one-{next(numbers)}"))
+
+    @pytest.fixture
+    def one(self, make_one: Callable[[], Path]) -> Path:
+        return make_one()
 
     def test_is_served_as_it_was(self):
         vectors = queries(4)
@@ -794,9 +827,8 @@ class TestFormatOne:
         change_config(one, comment="mine")
         assert load_saved(one).kind == "linear"
 
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
+    def test_a_config_that_is_wrong(self, make_one, subtests):
+        for changes, message in (
             ({"kind": "linaer"}, "Did you mean 'linear'"),
             ({"kind": 3}, "not a valid adapter config: kind"),
             ({"unit_input": "yes"}, "not a valid adapter config: unit_input"),
@@ -804,12 +836,12 @@ class TestFormatOne:
             ({"base_model": "x"}, "not a valid adapter config: base_model"),
             ({"arguments": {"in_features": 4}}, "do not belong together"),
             ({"format_version": 2}, "not a valid adapter config: query_models"),
-        ],
-    )
-    def test_a_config_that_is_wrong(self, one, changes, message):
-        change_config(one, **changes)
-        with pytest.raises(InvalidAdapterError, match=message):
-            load_saved(one)
+        ):
+            with subtests.test(message):
+                one = make_one()
+                change_config(one, **changes)
+                with pytest.raises(InvalidAdapterError, match=message):
+                    load_saved(one)
 
     def test_arrays_that_do_not_fit(self, one):
         rewrite(one, arrays={"extra": np.ones(1, np.float32)})
@@ -818,20 +850,19 @@ class TestFormatOne:
 
 
 class TestHostileWeights:
-    @pytest.mark.parametrize(
-        "data",
-        [
+    def test_not_safetensors(self, make_directory, subtests):
+        for data in (
             b"",
             b"\xff" * 100,
             (2**60).to_bytes(8, "little") + b"{}",
             pickle.dumps({"linear.weight": 1}),
             b"\x02" + bytes(7) + b"{}" + bytes(50),
-        ],
-    )
-    def test_not_safetensors(self, directory, data):
-        (directory / "model.safetensors").write_bytes(data)
-        with pytest.raises(InvalidAdapterError, match="not a safetensors file"):
-            load_saved(directory)
+        ):
+            with subtests.test(data=data):
+                directory = make_directory()
+                (directory / "model.safetensors").write_bytes(data)
+                with pytest.raises(InvalidAdapterError, match="not a safetensors file"):
+                    load_saved(directory)
 
     def test_a_header_that_declares_more_than_there_is(self, directory):
         header = json.dumps(
@@ -847,25 +878,27 @@ class TestHostileWeights:
         with pytest.raises(InvalidAdapterError, match="no adapter needs more than 10"):
             load_saved(directory)
 
-    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-    def test_values_that_are_not_finite(self, directory, value):
-        rewrite(directory, arrays={"queries.linear.bias": np.full(DIM, value, np.float32)})
-        with pytest.raises(InvalidAdapterError, match=r"'linear.bias'.*NaN or infinity"):
-            load_saved(directory)
+    def test_values_that_are_not_finite(self, make_directory, subtests):
+        for value in (np.nan, np.inf, -np.inf):
+            with subtests.test(value=value):
+                directory = make_directory()
+                rewrite(directory, arrays={"queries.linear.bias": np.full(DIM, value, np.float32)})
+                with pytest.raises(InvalidAdapterError, match=r"'linear.bias'.*NaN or infinity"):
+                    load_saved(directory)
 
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
+    def test_arrays_that_do_not_fit(self, make_directory, subtests):
+        for changes, message in (
             ({"linear.weight": np.ones((DIM, DIM + 1), np.float32)}, "has shape .*config says"),
             ({"linear.weight": None}, "has no array 'linear.weight'"),
             ({"extra": np.ones(1, np.float32)}, "not a 'linear' adapter: it also has extra"),
-        ],
-    )
-    def test_arrays_that_do_not_fit(self, directory, changes, message):
-        rewrite(directory, arrays={f"queries.{name}": array for name, array in changes.items()})
-        for reading in (load_saved, load_adapter):
-            with pytest.raises(InvalidAdapterError, match=message):
-                reading(directory)
+        ):
+            with subtests.test(message):
+                directory = make_directory()
+                arrays = {f"queries.{name}": array for name, array in changes.items()}
+                rewrite(directory, arrays=arrays)
+                for reading in (load_saved, load_adapter):
+                    with pytest.raises(InvalidAdapterError, match=message):
+                        reading(directory)
 
     def test_weights_of_another_adapter(self, directory, tmp_path):
         randomised(LinearAdapter(DIM, bias=True), seed=1).save(tmp_path / "other")
@@ -1044,23 +1077,23 @@ class TestLlamaIndexDirectories:
             load_saved(path)
         assert not marker.exists()
 
-    @pytest.mark.parametrize(
-        ("state", "message"),
-        [
-            ([torch.ones(2)], "holds a list, not named tensors"),
-            ({"linear.weight": 3}, "holds 'linear.weight', which is not a plain tensor"),
-            ({3: torch.ones(2)}, "holds 3, which is not a plain tensor"),
-            ({"linear.weight": torch.eye(DIM).to_sparse()}, "not a plain tensor"),
-            ({"linear.weight": torch.ones(1).expand(DIM, DIM)}, "not a plain tensor"),
-            ({"linear.weight": torch.ones(DIM, DIM, device="meta")}, "not a plain tensor"),
-            ({"linear.weight": torch.full((DIM, DIM), torch.nan)}, "NaN or infinity"),
-            ({"linear.weight": torch.ones(DIM, 2)}, "its config says"),
-        ],
-    )
-    def test_tensors_that_are_none(self, tmp_path, state, message):
-        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, state)
-        with pytest.raises(InvalidAdapterError, match=message):
-            load_saved(path)
+    def test_tensors_that_are_none(self, tmp_path, subtests):
+        for number, (state, message) in enumerate(
+            (
+                ([torch.ones(2)], "holds a list, not named tensors"),
+                ({"linear.weight": 3}, "holds 'linear.weight', which is not a plain tensor"),
+                ({3: torch.ones(2)}, "holds 3, which is not a plain tensor"),
+                ({"linear.weight": torch.eye(DIM).to_sparse()}, "not a plain tensor"),
+                ({"linear.weight": torch.ones(1).expand(DIM, DIM)}, "not a plain tensor"),
+                ({"linear.weight": torch.ones(DIM, DIM, device="meta")}, "not a plain tensor"),
+                ({"linear.weight": torch.full((DIM, DIM), torch.nan)}, "NaN or infinity"),
+                ({"linear.weight": torch.ones(DIM, 2)}, "its config says"),
+            )
+        ):
+            with subtests.test(message, number=number):
+                path = write_as_llamaindex(tmp_path / str(number), self.LINEAR, state)
+                with pytest.raises(InvalidAdapterError, match=message):
+                    load_saved(path)
 
     def test_a_small_file_cannot_become_a_large_one(self, tmp_path):
         path = write_as_llamaindex(tmp_path / "a", self.LINEAR, {"linear.weight": torch.zeros(9)})
@@ -1075,14 +1108,15 @@ class TestLlamaIndexDirectories:
         with pytest.raises(InvalidAdapterError, match="is compressed"):
             load_saved(path)
 
-    @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x80\x02}q\x00."])
-    def test_something_torch_did_not_write(self, tmp_path, data):
-        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, {})
-        (path / "pytorch_model.bin").write_bytes(data)
-        with pytest.raises(
-            InvalidAdapterError, match=r"pytorch_model.bin is not a file of weights"
-        ):
-            load_saved(path)
+    def test_something_torch_did_not_write(self, tmp_path, subtests):
+        for number, data in enumerate((b"", b"PK\x03\x04", b"\x80\x02}q\x00.")):
+            with subtests.test(data=data):
+                path = write_as_llamaindex(tmp_path / str(number), self.LINEAR, {})
+                (path / "pytorch_model.bin").write_bytes(data)
+                with pytest.raises(
+                    InvalidAdapterError, match=r"pytorch_model.bin is not a file of weights"
+                ):
+                    load_saved(path)
 
     def test_a_link_out_of_the_directory(self, tmp_path):
         path = write_as_llamaindex(tmp_path / "a", self.LINEAR, LinearAdapter(DIM).state_dict())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
 
 import numpy as np
 import pytest
@@ -18,16 +20,37 @@ from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training import mining
 from llama_index_adapters.training.closed_form import SHRINKAGE, inverse_power, whitening
-from llama_index_adapters.training.loop import judge, train_adapter
+from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.search import plan
-from llama_index_adapters.training.search.plan import search_adapter
+from llama_index_adapters.training.search.candidates import (
+    Candidate,
+    Complexity,
+    Method,
+    identity,
+    linear_from,
+    memory,
+    regressions,
+    small_families,
+    untrained_linear,
+    whitening_of_both,
+    whitenings,
+)
+from llama_index_adapters.training.search.judging import (
+    JudgedCandidate,
+    best_of,
+    simplest_of_the_best,
+)
 from llama_index_adapters.training.search.remember import memory_of
+from llama_index_adapters.training.search.stages import search_adapter
+from llama_index_adapters.training.validation import judge
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 DIM = 16
-OPTIONS = TrainingOptions(batch_size=32)
+OPTIONS = TrainingOptions(batch_size=32, epochs=5)
+# Where it only matters what is tried, or from what.
+ONE_EPOCH = TrainingOptions(batch_size=32, epochs=1)
 
 
 def questions(
@@ -117,14 +140,15 @@ class TestChoice:
     def test_into_another_dimension(self):
         train = questions(passage_dim=24)
         found = search_adapter(train, None, OPTIONS)
-        assert found.base == {}
+        assert found.base is None
         assert isinstance(found.adapter, LinearAdapter)
         assert all(trial.gain is None for trial in found.trials)
         assert served(found.adapter, questions(passage_dim=24, seed=5)) > 0.5
 
     def test_same_seed_same_bytes(self):
+        train, options = questions(noise=2.0), dataclasses.replace(OPTIONS, epochs=3)
         found = [
-            search_adapter(questions(noise=2.0), None, dataclasses.replace(OPTIONS, seed=seed))
+            search_adapter(train, None, dataclasses.replace(options, seed=seed))
             for seed in (1, 1, 2)
         ]
         assert found[0].trials == found[1].trials != found[2].trials
@@ -132,46 +156,106 @@ class TestChoice:
         assert weights[0] == weights[1]
 
 
+class TestPlan:
+    def test_trials_come_in_this_order(self):
+        """Their names stand in saved configs."""
+        found = search_adapter(questions(80, 20), None, ONE_EPOCH)
+        tried = [trial.name for trial in found.trials]
+        whitening = "whitening, passages "
+        assert tried[:5] == [
+            "identity",
+            *(f"{whitening}{power}" for power in ("0.125", "0.25", "0.375", "0.25, queries 0.25")),
+        ]
+        assert [name.split(", whitening")[0] for name in tried[5:9]] == [
+            f"regression, pull {pull}" for pull in ("10", "3", "1", "0.1")
+        ]
+        *linear, low_rank, two_layer, remembered = tried[9:]
+        assert all(re.match(r"linear from .*, rate \de-0\d(, scale \d+)?$", n) for n in linear)
+        assert [name.endswith("rate 3e-04") for name in linear[:2]] == [True, False]
+        assert (low_rank, two_layer) == (f"low-rank, rank {DIM}", "two-layer")
+        assert remembered.startswith("memory, from ")
+
+    def test_of_about_equals_the_simplest_is_taken_whatever_the_order(self):
+        rng = np.random.default_rng(0)
+        noise = rng.normal(size=(3, 100))
+        noise -= noise.mean(axis=1, keepdims=True)  # their means differ by what is said below
+        complexity = (
+            Complexity(Method.MEMORY),
+            Complexity(Method.WHITENING, 0.25),
+            Complexity(Method.IDENTITY),
+        )
+        means = (0.501, 0.5, 0.2)
+        judged = [
+            JudgedCandidate(
+                Candidate(str(each), each, lambda *_: LinearAdapter(DIM)),
+                None,
+                {"ndcg@10": mean + 0.1 * values},
+            )
+            for each, mean, values in zip(complexity, means, noise, strict=True)
+        ]
+        for order in itertools.permutations(judged):
+            assert best_of(order) is judged[0]
+            assert simplest_of_the_best(order) is judged[1]
+
+    def test_complexity_orders_what_is_tried(self):
+        """By method, then by how far it goes from where it starts."""
+        both = whitening_of_both(None, target_is_other_corpus=False)
+        closed = [identity(DIM), *whitenings(), both, *regressions(whitenings()[0])]
+        trained = [
+            linear_from(closed[0], OPTIONS, DIM),
+            *small_families(OPTIONS, DIM, DIM),
+            memory(closed[0], OPTIONS),
+        ]
+        complexities = [candidate.complexity for candidate in (*closed, *trained)]
+        assert complexities == sorted(set(complexities))
+        assert untrained_linear(DIM, 24).complexity < trained[0].complexity
+
+    def test_the_corpus_is_looked_through_for_nan_once(self, monkeypatch):
+        """When the dataset is made; neither folds nor rankings look again."""
+        scans = []
+        isfinite = np.isfinite
+
+        def counted(values, *args, **kwargs):
+            if getattr(values, "shape", ()) == (150, DIM):
+                scans.append(values)
+            return isfinite(values, *args, **kwargs)
+
+        monkeypatch.setattr(np, "isfinite", counted)
+        found = search_adapter(questions(100, 150), None, ONE_EPOCH)
+        assert len(found.base["ndcg@10"]) == 100  # four folds judged
+        assert len(scans) == 1
+
+
 class TestTargetCorpus:
     def test_its_vectors_shape_the_adapter(self):
         train, other = questions(noise=1.0), questions(seed=8, common=1.0)
-        here = search_adapter(train, None, OPTIONS)
-        there = search_adapter(train, None, OPTIONS, target_corpus=other.passages)
+        here = search_adapter(train, None, ONE_EPOCH)
+        there = search_adapter(train, None, ONE_EPOCH, target_corpus=other.passages)
         assert here.adapter.arrays().keys() == there.adapter.arrays().keys()
         assert not np.allclose(*(one.adapter.arrays()["linear.weight"] for one in (here, there)))
 
     def test_nothing_is_remembered_for_another_corpus(self):
-        train, other = questions(200, 50), questions(seed=8)
-        tried = [trial.name for trial in search_adapter(train, None, OPTIONS).trials]
-        assert any(name.startswith("memory") for name in tried)
-        tried = [
-            trial.name
-            for trial in search_adapter(train, None, OPTIONS, target_corpus=other.passages).trials
-        ]
+        train, other = questions(80, 20), questions(seed=8)
+        found = search_adapter(train, None, ONE_EPOCH, target_corpus=other.passages)
+        tried = [trial.name for trial in found.trials]
+        assert len(tried) > 8
         assert not any("memory" in name or "queries" in name for name in tried)
 
 
 class TestQueryLog:
     def test_it_says_how_queries_are_spread(self):
         train, log = questions(noise=1.0), questions(900, seed=9, common=1.0).queries
-        names = ["whitening, passages 0.25, queries 0.25"] * 2
-        found = [
-            next(trial for trial in search.trials if trial.name == name)
-            for name, search in zip(
-                names,
-                (
-                    search_adapter(train, None, OPTIONS),
-                    search_adapter(train, None, OPTIONS, query_log=log),
-                ),
-                strict=True,
-            )
-        ]
-        assert found[0].ndcg != found[1].ndcg
+        judged = []
+        for query_log in (None, log):
+            found = search_adapter(train, None, ONE_EPOCH, query_log=query_log)
+            by_name = {trial.name: trial.ndcg for trial in found.trials}
+            judged.append(by_name["whitening, passages 0.25, queries 0.25"])
+        assert judged[0] != judged[1]
 
     def test_for_another_corpus_only_the_log_counts(self):
         train, other = questions(noise=1.0), questions(seed=8)
         found = search_adapter(
-            train, None, OPTIONS, target_corpus=other.passages, query_log=other.queries
+            train, None, ONE_EPOCH, target_corpus=other.passages, query_log=other.queries
         )
         assert any("queries 0.25" in trial.name for trial in found.trials)
 
@@ -352,13 +436,13 @@ class TestALargeCorpus:
 
     def test_mining_stops_where_ranking_everything_costs_too_much(self, monkeypatch):
         calls = []
-        ranked = mining.top_k
-        monkeypatch.setattr(mining, "top_k", lambda *a, **k: calls.append(1) or ranked(*a, **k))
-        search_adapter(questions(), None, OPTIONS)
+        ranked = mining.exact_search
+        monkeypatch.setattr(mining, "exact_search", lambda data: calls.append(1) or ranked(data))
+        search_adapter(questions(), None, ONE_EPOCH)
         assert calls
         calls.clear()
         monkeypatch.setattr(plan, "_MOST_MINING", 0)
-        found = search_adapter(questions(), None, OPTIONS)
+        found = search_adapter(questions(), None, ONE_EPOCH)
         assert not calls
         assert len(found.trials) > 8
 

@@ -13,9 +13,10 @@ from torch import distributed, multiprocessing, nn
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter
-from llama_index_adapters.training.fit import fit_best
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.search.stages import search_adapter
+from llama_index_adapters.training.session import TrainingSession
 from llama_index_adapters.training.workers import ALONE, ProcessGroup
 from tests.vector_sets import DIM, rotated
 
@@ -91,7 +92,7 @@ def result_of(case: str, workers=ALONE) -> dict[str, np.ndarray]:
         rotated(47),
         rotated(20, seed=1).select_queries(np.arange(n_judged)) if n_judged else None,
         options,
-        workers=workers,
+        session=TrainingSession(workers),
     )
     result = {f"weight {name}": value for name, value in adapter.arrays().items()}
     result["loss"] = np.array([record.loss for record in run.history[1:]])
@@ -103,7 +104,8 @@ def result_of(case: str, workers=ALONE) -> dict[str, np.ndarray]:
 
 def search_by(workers=ALONE) -> dict[str, np.ndarray]:
     options = TrainingOptions(epochs=2, batch_size=32, device="cpu")
-    found = fit_best(rotated(), rotated(60, seed=1), options, workers=workers)
+    session = TrainingSession(workers)
+    found = search_adapter(rotated(), rotated(60, seed=1), options, session=session)
     result = {f"weight {name}": value for name, value in found.adapter.arrays().items()}
     result["names"] = np.array([trial.name for trial in found.trials])
     result["ndcg"] = np.array([trial.ndcg for trial in found.trials])

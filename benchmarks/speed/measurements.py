@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.speed import (
     beyond_memory,
+    busy,
     concurrency,
     exact_search,
     finetuning,
@@ -21,6 +22,7 @@ MEASUREMENTS: dict[str, Measurement] = {
         finetuning,
         requests,
         training_step,
+        busy,
         serving,
         concurrency,
         served_process,

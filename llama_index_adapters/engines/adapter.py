@@ -27,7 +27,7 @@ from llama_index_adapters.errors import (
 )
 from llama_index_adapters.evaluation.comparison import compare
 from llama_index_adapters.questions.question_set import Questions
-from llama_index_adapters.retrieval.ranking import Similarity, mean_metrics
+from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.serving.saved import load_saved
@@ -38,7 +38,7 @@ from llama_index_adapters.vectors.identity import IdentifiedModel
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
-    from llama_index_adapters.training.result import Fit
+    from llama_index_adapters.training.result import TrainingResult
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             InvalidVectorsError: when the vectors do not fit together.
             TrainingError: when the loss is no longer a number.
         """
-        from llama_index_adapters.training.loop import torch_device
+        from llama_index_adapters.training.device import torch_device
 
         adapter = self._adapter_for(train_kwargs)
         options, show_progress = self._with(train_kwargs)
@@ -231,37 +231,32 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             )
 
         started = time.perf_counter()
-        fitted = self._fit(adapter, vectors, options, show_progress)
-        trained = time.perf_counter()
+        trained = self._fit(adapter, vectors, options, show_progress)
+        ended = time.perf_counter()
         if self._verbose:
-            for record in (*fitted.history, *fitted.trials):
+            for record in (*trained.history, *trained.trials):
                 logger.info("%s", record)
         comparison = None
-        if fitted.base is not None:
-            comparison = compare(fitted.base, fitted.adapted, seed=options.seed)
-        adapted = mean_metrics(fitted.adapted)
+        if trained.base is not None:
+            comparison = compare(trained.base, trained.adapted, seed=options.seed)
         evaluated = time.perf_counter()
-
-        base = None if comparison is None else comparison.base
-        self._save(fitted, adapter, train, options, {"base": base, "adapted": adapted})
-        self._trained = fitted.adapter
-        self._result = FinetuneResult(
-            adapter=_kind(fitted.adapter),
+        result = FinetuneResult(
+            trained=trained,
             path=self._output_path,
             comparison=comparison,
-            adapted=adapted,
-            history=fitted.history,
-            trials=fitted.trials,
             target_corpus="target_corpus" in vectors.unlabelled,
             similarity=train.similarity,
             seconds={
                 "embed": vectors.cost.seconds,
-                "train": trained - started,
-                "evaluate": evaluated - trained,
+                "train": ended - started,
+                "evaluate": evaluated - ended,
             },
             texts_embedded=vectors.cost.texts,
         )
-        return self._result
+        self._save(result, adapter, train, options)
+        self._trained = trained.adapter
+        self._result = result
+        return result
 
     def get_finetuned_model(self, **model_kwargs: Any) -> AdapterEmbeddingModel:
         """Return the base model with the trained adapter on its query side.
@@ -319,25 +314,17 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         vectors: TrainingVectors,
         options: TrainingOptions,
         show_progress: bool,
-    ) -> Fit:
-        from llama_index_adapters.training.fit import fit, fit_best
+    ) -> TrainingResult:
+        from llama_index_adapters.training.fit import fit
+        from llama_index_adapters.training.search.stages import search_adapter
+        from llama_index_adapters.training.session import TrainingSession
 
+        session = TrainingSession(show_progress=show_progress, after_step=self._checkpoints)
         adapter = self._start(name, vectors.train, options)
         train, validation = vectors.train, vectors.validation
-        after_step = self._checkpoints
         if adapter is None:
-            return fit_best(
-                train,
-                validation,
-                options,
-                target_corpus=vectors.unlabelled.get("target_corpus"),
-                query_log=vectors.unlabelled.get("query_log"),
-                show_progress=show_progress,
-                after_step=after_step,
-            )
-        return fit(
-            adapter, train, validation, options, show_progress=show_progress, after_step=after_step
-        )
+            return search_adapter(train, validation, options, **vectors.unlabelled, session=session)
+        return fit(adapter, train, validation, options, session)
 
     def _start(
         self, family: AdapterName, train: VectorDataset, options: TrainingOptions
@@ -348,13 +335,13 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
 
     def _save(
         self,
-        fitted: Fit,
+        result: FinetuneResult,
         adapter: str,
         train: VectorDataset,
         options: TrainingOptions,
-        metrics: Mapping[str, Any],
     ) -> None:
         model = None if self.embed_model is None else IdentifiedModel(self.embed_model)
+        metrics = {"base": result.base, "adapted": result.adapted}
         metadata = AdapterMetadata(
             query_models=(
                 QueryModel()
@@ -367,16 +354,18 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 **options.to_dict(),
                 "adapter": adapter,
                 "similarity": train.similarity,
-                "trials": [asdict(trial) for trial in fitted.trials],
+                "trials": [asdict(trial) for trial in result.trials],
             },
             data={
                 "fingerprint": train.fingerprint(),
                 "queries": len(train.queries),
                 "passages": len(train.passages),
             },
-            metrics={name: values for name, values in metrics.items() if values is not None},
+            metrics={name: dict(values) for name, values in metrics.items() if values is not None},
         )
-        self._fingerprint = save_adapter(self._output_path, fitted.adapter, metadata=metadata)
+        self._fingerprint = save_adapter(
+            self._output_path, result.trained.adapter, metadata=metadata
+        )
 
 
 def _kind(adapter: BaseAdapter) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
+from llama_index_adapters.adapters.families import kind_of
 from llama_index_adapters.evaluation.comparison import Comparison
-from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.retrieval.ranking import Similarity, mean_metrics
 
 if TYPE_CHECKING:
-    from llama_index_adapters.training.result import EpochRecord, Trial
+    from llama_index_adapters.training.result import EpochRecord, TrainingResult, Trial
 
 
 class BaseEmbeddingFinetuneEngine(ABC):
@@ -31,32 +32,46 @@ class BaseEmbeddingFinetuneEngine(ABC):
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What finetuning gave.
+    """What finetuning gave: what training gave, and what the engine made of it.
 
     Attributes:
-        adapter: the kind of the adapter, ``"identity"`` when training gained nothing.
+        trained: the adapter with its history and trials, and the metrics of every validation query.
         path: the directory it was written to.
         comparison: base and adapted on the validation queries. None when queries and passages
             have different dimensions, so that there is no base to compare with.
-        adapted: validation metrics of the adapted queries, by name.
-        history: one record per epoch of training; empty after a search.
-        trials: what a search tried, and what the held-out queries said of it.
         target_corpus: whether the adapter was made for a corpus of its own.
         similarity: how vectors were compared in training and evaluation.
         seconds: wall-clock seconds of ``embed``, ``train`` and ``evaluate``.
         texts_embedded: how many texts the embedding model was asked for; the rest were stored.
     """
 
-    adapter: str
+    trained: TrainingResult = field(repr=False)
     path: Path
     comparison: Comparison | None
-    adapted: Mapping[str, float]
-    history: tuple[EpochRecord, ...]
-    trials: tuple[Trial, ...]
     target_corpus: bool
     similarity: Similarity
     seconds: Mapping[str, float]
     texts_embedded: int
+
+    @property
+    def adapter(self) -> str:
+        """The kind of the adapter, ``"identity"`` when training gained nothing."""
+        return kind_of(type(self.trained.adapter))
+
+    @property
+    def adapted(self) -> Mapping[str, float]:
+        """Validation metrics of the adapted queries, by name."""
+        return mean_metrics(self.trained.adapted)
+
+    @property
+    def history(self) -> tuple[EpochRecord, ...]:
+        """One record per epoch of training; empty after a search."""
+        return self.trained.history
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """What a search tried, and what the held-out queries said of it."""
+        return self.trained.trials
 
     @property
     def base(self) -> Mapping[str, float] | None:

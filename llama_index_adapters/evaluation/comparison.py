@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from llama_index_adapters.checks import require_number, require_whole, seeded_generator
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.evaluation.copies import Copies, metrics_with_merged_copies
-from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, top_k
+from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 if TYPE_CHECKING:
@@ -271,12 +271,7 @@ def compare_queries(
             )
         base_queries = data.queries
     asked = base_queries, adapted_queries
-    as_they_are = [
-        metrics_at_k(
-            top_k(queries, data.passages, k, similarity=data.similarity), data.relevance, k
-        )
-        for queries in asked
-    ]
+    as_they_are = [metrics_at_k(data.top_k(queries, k), data.relevance, k) for queries in asked]
     merged = as_they_are
     n_copies = int(np.count_nonzero(data.copies != np.arange(len(data.copies))))
     if n_copies:

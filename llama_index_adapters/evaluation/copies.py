@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llama_index_adapters.retrieval.copies import merged
-from llama_index_adapters.retrieval.ranking import TopK, metrics_at_k, top_k
+from llama_index_adapters.retrieval.ranking import TopK, metrics_at_k
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
@@ -67,7 +67,7 @@ def metrics_with_merged_copies(
     pending, wanted = np.arange(len(asked)), 2 * k
     while pending.size:
         # Of equal scores the lower row comes first, so a copy follows what it is a copy of.
-        top = top_k(asked[pending], data.passages, wanted, similarity=data.similarity)
+        top = data.top_k(asked[pending], wanted)
         kept = is_first[top.passages]
         full = kept.sum(axis=1) >= places
         order = np.argsort(~kept, axis=1, kind="stable")[full, :places]

@@ -18,7 +18,7 @@ from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from llama_index_adapters.training.result import Fit
+    from llama_index_adapters.training.result import TrainingResult
 
 
 class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
@@ -94,7 +94,7 @@ class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
         vectors: TrainingVectors,
         options: TrainingOptions,
         show_progress: bool,
-    ) -> Fit:
+    ) -> TrainingResult:
         return fit_on_ray(
             self._start(name, vectors.train, options),
             vectors,

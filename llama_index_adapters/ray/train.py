@@ -21,12 +21,15 @@ from llama_index_adapters.errors import (
 )
 from llama_index_adapters.ray.arrays import SharedDataset, Sharing, opened
 from llama_index_adapters.ray.placement import beside_the_driver, connect
+from llama_index_adapters.retrieval.arrays import FloatArray
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.checkpoints import Checkpoints
 from llama_index_adapters.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
-    from llama_index_adapters.training.result import Fit
+    from llama_index_adapters.training.result import TrainingResult
+    from llama_index_adapters.training.session import TrainingSession
 
 # How often a run that lost a worker begins again.
 _MOST_FAILURES = 3
@@ -41,8 +44,8 @@ def fit_on_ray(
     run_config: RunConfig | None = None,
     checkpoints: Checkpoints | None = None,
     show_progress: bool = False,
-) -> Fit:
-    """Fit as :mod:`llama_index_adapters.training.fit` does, by several workers.
+) -> TrainingResult:
+    """Train or search as one process does, by several workers.
 
     Args:
         adapter: the adapter to train; None to search for one.
@@ -97,8 +100,8 @@ def fit_on_ray(
             ) from error
     if isinstance(outcome, AdaptersError):
         raise outcome
-    fitted: Fit = outcome
-    return fitted
+    result: TrainingResult = outcome
+    return result
 
 
 @dataclass(frozen=True)
@@ -135,68 +138,83 @@ class _Job:
     show_progress: bool
     checkpoints: _RemoteCheckpoints | None
 
+    def open(self) -> _OpenedVectors:
+        """Return the vectors on this node.
 
-def _fit_together(config: Mapping[str, Any]) -> Fit | AdaptersError | None:
+        Raises:
+            InvalidVectorsError: when the node cannot read them.
+        """
+        return _OpenedVectors(
+            self.train.open(),
+            None if self.validation is None else self.validation.open(),
+            {name: opened(part) for name, part in self.unlabelled.items()},
+        )
+
+
+@dataclass(frozen=True)
+class _OpenedVectors:
+    """What a worker learns from and judges by."""
+
+    train: VectorDataset
+    validation: VectorDataset | None
+    unlabelled: Mapping[str, FloatArray]
+
+
+def _fit_together(config: Mapping[str, Any]) -> TrainingResult | AdaptersError | None:
     """Fit on one worker; the first returns the result."""
-    from ray.train.torch import get_device
     from torch import distributed
 
-    from llama_index_adapters.training.fit import fit, fit_best
+    from llama_index_adapters.training.session import TrainingSession
     from llama_index_adapters.training.workers import ALONE, ProcessGroup
 
     job: _Job = config["job"]
     workers = ProcessGroup() if distributed.is_initialized() else ALONE
     first = workers.rank == 0
+    session = TrainingSession(
+        workers,
+        show_progress=job.show_progress and first,
+        after_step=job.checkpoints if first else None,
+    )
     # Nothing writes to them; torch only says that it could.
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-    adapter: BaseAdapter | None = ray.get(job.adapter)
-    unreadable = None
+    vectors, unreadable = None, None
     try:
-        train = job.train.open()
-        validation = None if job.validation is None else job.validation.open()
-        unlabelled = {name: opened(part) for name, part in job.unlabelled.items()}
+        vectors = job.open()
     except InvalidVectorsError as error:
         unreadable = str(error)
     # One node may lack a file that the others have; then none of them begins.
-    said = _on_all(unreadable)
-    if any(said):
-        return InvalidVectorsError(next(one for one in said if one))
-    options = replace(job.options, device=str(get_device()))
-    after_step = job.checkpoints if first else None
-    show_progress = job.show_progress and first
+    reports = [report for report in _on_all(unreadable) if report]
+    if vectors is None or reports:
+        return InvalidVectorsError(reports[0])
     try:
-        if adapter is None:
-            fitted = fit_best(
-                train,
-                validation,
-                options,
-                **unlabelled,
-                show_progress=show_progress,
-                after_step=after_step,
-                workers=workers,
-            )
-        else:
-            fitted = fit(
-                adapter,
-                train,
-                validation,
-                options,
-                show_progress=show_progress,
-                after_step=after_step,
-                workers=workers,
-            )
+        result = _fit(job, vectors, session)
     except AdaptersError as error:
         # About the data or the options, and so the same on every worker: trying again is no use.
         return error
-    return fitted if first else None
+    return result if first else None
 
 
-def _on_all(said: str | None) -> list[str | None]:
-    """Return what every worker has to say."""
+def _fit(job: _Job, vectors: _OpenedVectors, session: TrainingSession) -> TrainingResult:
+    from ray.train.torch import get_device
+
+    from llama_index_adapters.training.fit import fit
+    from llama_index_adapters.training.search.stages import search_adapter
+
+    adapter: BaseAdapter | None = ray.get(job.adapter)
+    options = replace(job.options, device=str(get_device()))
+    if adapter is None:
+        return search_adapter(
+            vectors.train, vectors.validation, options, **vectors.unlabelled, session=session
+        )
+    return fit(adapter, vectors.train, vectors.validation, options, session)
+
+
+def _on_all(report: str | None) -> list[str | None]:
+    """Return what every worker reports."""
     from torch import distributed
 
     if not distributed.is_initialized():
-        return [said]
+        return [report]
     everything: list[str | None] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(everything, said)
+    distributed.all_gather_object(everything, report)
     return everything

@@ -117,10 +117,33 @@ def top_k(
             dimension, no passages, NaN or infinity.
         InvalidOptionError: for an unknown similarity.
     """
+    matrix = _matrix(passages, "passages")
+    return top_k_of_checked(queries, matrix, k, similarity=similarity, block_bytes=block_bytes)
+
+
+def top_k_of_checked(
+    queries: ArrayLike,
+    matrix: NDArray[np.float32],
+    k: int,
+    *,
+    similarity: Similarity = "cosine",
+    block_bytes: int = BLOCK_BYTES,
+) -> TopK:
+    """Rank as :func:`top_k` does, without a look at every passage for NaN first.
+
+    Args:
+        queries: ``(n_queries, dim)``, which are checked.
+        matrix: ``(n_passages, dim)`` passages that are known to be finite.
+        k: how many passages to keep; capped at ``n_passages``.
+        similarity: how a query is compared with a passage.
+        block_bytes: about how much memory to use besides the arguments and the result.
+
+    Raises:
+        InvalidVectorsError: for anything else that :func:`top_k` refuses.
+    """
     if k < 1:
         raise InvalidVectorsError(f"k is {k}; ask for at least 1 passage.")
     asked = _matrix(queries, "queries")
-    matrix = _matrix(passages, "passages")
     if asked.shape[1] != matrix.shape[1]:
         raise InvalidVectorsError(
             f"queries have dimension {asked.shape[1]} and passages {matrix.shape[1]}; they can "
@@ -142,14 +165,16 @@ def top_k(
         block, offset = scoring_form(matrix[left : left + width], similarity)
         for top in range(0, len(asked), height):
             rows = slice(top, top + height)
-            found = _top_k_of_block(asked[rows], block, offset, tolerance[rows], k)
-            found = TopK(found.passages + left, found.scores)
-            kept = min(k, left)
-            if kept:
-                earlier = TopK(best.passages[rows, :kept], best.scores[rows, :kept])
-                found = _merged(earlier, found, k)
-            places = slice(found.passages.shape[1])
-            best.passages[rows, places], best.scores[rows, places] = found
+            ranked = _top_k_of_block(asked[rows], block, offset, tolerance[rows], k)
+            ranked = TopK(ranked.passages + left, ranked.scores)
+            ranked_before = min(k, left)
+            if ranked_before:
+                earlier = TopK(
+                    best.passages[rows, :ranked_before], best.scores[rows, :ranked_before]
+                )
+                ranked = _merged(earlier, ranked, k)
+            places = slice(ranked.passages.shape[1])
+            best.passages[rows, places], best.scores[rows, places] = ranked
     return best
 
 
@@ -206,15 +231,15 @@ def metrics_at_k(top: TopK, relevance: Relevance, k: int = 10) -> dict[str, NDAr
     ranks = np.arange(1, ranked.shape[1] + 1)
     discounts = 1 / np.log2(ranks + 1)
     ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
-    found = hits.sum(axis=1)
+    retrieved = hits.sum(axis=1)
     # With nothing relevant every numerator is 0, so any divisor but 0 will do.
     relevant = np.maximum(n_relevant, 1).astype(np.float64)
     per_query = {
-        "hit_rate": (found > 0).astype(np.float64),
+        "hit_rate": (retrieved > 0).astype(np.float64),
         "mrr": (hits / ranks).max(axis=1, initial=0.0),
         "ndcg": (hits * discounts).sum(axis=1) / ideal[np.minimum(relevant, k).astype(np.int64)],
-        "recall": found / relevant,
-        "precision": found / k,
+        "recall": retrieved / relevant,
+        "precision": retrieved / k,
         "map": (hits * np.cumsum(hits, axis=1) / ranks).sum(axis=1) / relevant,
     }
     return {f"{name}@{k}": per_query[name] for name in METRICS}
@@ -298,8 +323,8 @@ def _top_k_of_block(
             exact[part] = -np.sqrt(np.square(apart, out=apart).sum(axis=1))
     order = np.lexsort((columns, -exact, rows))
     first = np.searchsorted(rows, np.arange(len(queries)))
-    kept = order[first[:, None] + np.arange(k)]
-    return TopK(columns[kept], exact[kept])
+    best = order[first[:, None] + np.arange(k)]
+    return TopK(columns[best], exact[best])
 
 
 def _lower_bound_of_kth(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +16,13 @@ from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.copies import first_copies
-from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity, row_blocks
+from llama_index_adapters.retrieval.ranking import (
+    SIMILARITIES,
+    Similarity,
+    TopK,
+    row_blocks,
+    top_k_of_checked,
+)
 from llama_index_adapters.retrieval.relevance import Relevance
 
 # Takes queries (n, passage_dim) and k; gives rows of passages (n, k), best first, -1 for none.
@@ -26,9 +34,10 @@ class VectorDataset:
     """Query vectors, passage vectors and their relevance.
 
     Whoever has vectors already (an index, a file) builds one and trains without an
-    embedding model. The arrays are converted to float32 and checked once, here. Arrays that are
-    float32 already are used as they are, so ``passages`` may be memory-mapped and larger than
-    memory.
+    embedding model. The arrays are converted to float32 and checked once, here: what is made of a
+    dataset by its methods is not checked again, because a look at every number of a large corpus
+    takes as long as reading it. Arrays that are float32 already are used as they are, so
+    ``passages`` may be memory-mapped and larger than memory.
 
     Attributes:
         queries: ``(n_queries, query_dim)`` float32.
@@ -90,13 +99,45 @@ class VectorDataset:
         return first_copies(self.passages)
 
     def select_queries(self, rows: NDArray[np.int64]) -> VectorDataset:
-        """Return the same corpus with only some of the queries, in the order given."""
-        return replace(
-            self,
+        """Return the same corpus with only some of the queries, in the order given.
+
+        Args:
+            rows: ``(n,)`` rows of queries, at least one.
+
+        Raises:
+            InvalidVectorsError: for anything else.
+        """
+        rows, n_queries = np.asarray(rows), len(self.queries)
+        whole = rows.ndim == 1 and rows.dtype.kind in "iu" and rows.size > 0
+        if not whole or rows.min() < 0 or rows.max() >= n_queries:
+            raise InvalidVectorsError(
+                f"rows has shape {rows.shape} and type {rows.dtype}; expected at least one row of "
+                f"the {n_queries} queries, as whole numbers from 0 to {n_queries - 1}."
+            )
+        return self._with(
             queries=self.queries[rows],
             relevance=self.relevance.select(rows),
             query_ids=tuple(self.query_ids[row] for row in rows),
         )
+
+    def with_search(self, search: PassageSearch) -> VectorDataset:
+        """Return the same data with another way to find the passages nearest to queries."""
+        return self._with(search=search)
+
+    def top_k(self, queries: ArrayLike, k: int) -> TopK:
+        """Rank every passage for queries ``(n, passage_dim)`` and return the best ``k``.
+
+        Raises:
+            InvalidVectorsError: as :func:`llama_index_adapters.retrieval.ranking.top_k`.
+        """
+        return top_k_of_checked(queries, self.passages, k, similarity=self.similarity)
+
+    def _with(self, **parts: Any) -> VectorDataset:
+        """Return a copy with other parts, which are known to fit."""
+        derived = copy.copy(self)  # unlike dataclasses.replace, it checks nothing
+        for name, part in parts.items():
+            object.__setattr__(derived, name, part)
+        return derived
 
     def fingerprint(self) -> str:
         """Return a sha256 over vectors, relevance and similarity: the same data, the same text."""

@@ -56,8 +56,8 @@ def inverse_power(
     sums = [(block.T @ block).astype(np.float64) for block in blocks]
     moment = np.sum(sums, axis=0) / len(vectors)
     dim = len(moment)
-    spread = np.trace(moment) / dim or 1.0
-    shrunk = (1 - SHRINKAGE) * moment / spread + SHRINKAGE * np.eye(dim)
+    mean_square = np.trace(moment) / dim or 1.0
+    shrunk = (1 - SHRINKAGE) * moment / mean_square + SHRINKAGE * np.eye(dim)
     values, directions = np.linalg.eigh(shrunk)
     result: NDArray[np.float64] = (directions * values**-power) @ directions.T
     return result

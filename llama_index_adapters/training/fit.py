@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 import numpy as np
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter
 from llama_index_adapters.errors import InvalidVectorsError
-from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.holdout import (
     Fold,
@@ -20,15 +18,12 @@ from llama_index_adapters.training.holdout import (
     lower_end,
     most_judged,
 )
-from llama_index_adapters.training.loop import ValidationShare, train_adapter
+from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.training.result import (
-    SELECTION_METRIC,
-    AfterStep,
-    Fit,
-)
-from llama_index_adapters.training.search.plan import search_adapter
-from llama_index_adapters.training.workers import ALONE, Workers
+from llama_index_adapters.training.result import SELECTION_METRIC, TrainingResult
+from llama_index_adapters.training.session import UNWATCHED, TrainingSession
+from llama_index_adapters.training.threads import training_threads
+from llama_index_adapters.training.validation import ValidationShare, require_same_space
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +36,8 @@ def fit(
     train: VectorDataset,
     validation: VectorDataset | None,
     options: TrainingOptions,
-    *,
-    show_progress: bool = False,
-    after_step: AfterStep | None = None,
-    workers: Workers = ALONE,
-) -> Fit:
+    session: TrainingSession = UNWATCHED,
+) -> TrainingResult:
     """Train an adapter, stop by validation, and fall back to the identity without a gain.
 
     A gain is one whose lower end, at ``options.certainty``, is above zero.
@@ -55,9 +47,7 @@ def fit(
         train: what to learn from.
         validation: what to judge by; carved out of ``train`` when there is none.
         options: how to train.
-        show_progress: show a bar over the epochs.
-        after_step: called with the adapter and the number of every step taken.
-        workers: those that train together, each of which calls this with the same arguments.
+        session: who trains together and who watches.
 
     Raises:
         InvalidVectorsError: when validation has vectors of other dimensions or another
@@ -67,62 +57,33 @@ def fit(
         fold = carve_validation(train, seed=options.seed)
     else:
         fold = Fold(train, validation)
+    require_same_space(fold.train, fold.validation)
+    with training_threads(fold.train, n_judged=len(fold.validation.queries), options=options):
+        return _fit(adapter, fold, options, session)
+
+
+def _fit(
+    adapter: BaseAdapter, fold: Fold, options: TrainingOptions, session: TrainingSession
+) -> TrainingResult:
     train, validation = fold.train, fold.validation
-    require_same_space(train, validation)
-    run = train_adapter(
-        adapter,
-        train,
-        validation,
-        options,
-        unseen=fold.unseen,
-        show_progress=show_progress,
-        after_step=None if after_step is None else partial(after_step, adapter),
-        workers=workers,
-    )
+    run = train_adapter(adapter, train, validation, options, unseen=fold.unseen, session=session)
     adapted = run.judged[run.best_epoch]
-    base = None
-    if validation.queries.shape[1] == validation.passages.shape[1]:
-        judges = ValidationShare(validation, workers)
-        base = judges.judge(judges.queries)
-        gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
-        if options.certainty and lower_end(gains, options.certainty) <= 0:
-            logger.info(
-                "No epoch beat the base model's validation nDCG@10 of %.4f by more than chance "
-                "does (the best gained %.4f on %d queries); the result is the identity, which "
-                "leaves queries as they are. certainty=0 would keep the best epoch all the same.",
-                base[SELECTION_METRIC].mean(),
-                gains.mean(),
-                len(gains),
-            )
-            adapter, adapted = IdentityAdapter(train.queries.shape[1]), base
-    return Fit(adapter, base, adapted, run.history)
-
-
-def fit_best(
-    train: VectorDataset,
-    validation: VectorDataset | None,
-    options: TrainingOptions,
-    *,
-    target_corpus: FloatArray | None = None,
-    query_log: FloatArray | None = None,
-    show_progress: bool = False,
-    after_step: AfterStep | None = None,
-    workers: Workers = ALONE,
-) -> Fit:
-    """Choose the adapter too, as ``search_adapter`` does."""
-    if validation is not None:
-        require_same_space(train, validation)
-    found = search_adapter(
-        train,
-        validation,
-        options,
-        target_corpus=target_corpus,
-        query_log=query_log,
-        show_progress=show_progress,
-        after_step=after_step,
-        workers=workers,
-    )
-    return Fit(found.adapter, found.base or None, found.adapted, trials=found.trials)
+    if validation.queries.shape[1] != validation.passages.shape[1]:
+        return TrainingResult(adapter, None, adapted, run.history)
+    judges = ValidationShare(validation, session.workers)
+    base = judges.judge(judges.queries)
+    gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
+    if options.certainty and lower_end(gains, options.certainty) <= 0:
+        logger.info(
+            "No epoch beat the base model's validation nDCG@10 of %.4f by more than chance "
+            "does (the best gained %.4f on %d queries); the result is the identity, which "
+            "leaves queries as they are. certainty=0 would keep the best epoch all the same.",
+            base[SELECTION_METRIC].mean(),
+            gains.mean(),
+            len(gains),
+        )
+        adapter, adapted = IdentityAdapter(train.queries.shape[1]), base
+    return TrainingResult(adapter, base, adapted, run.history)
 
 
 def carve_validation(data: VectorDataset, *, seed: int) -> Fold:
@@ -146,24 +107,3 @@ def carve_validation(data: VectorDataset, *, seed: int) -> Fold:
             "or a validation set of their own."
         )
     return hold_out(data, held, unit=unit)
-
-
-def require_same_space(train: VectorDataset, validation: VectorDataset) -> None:
-    """Refuse a validation set that cannot be judged as the training set is trained.
-
-    Raises:
-        InvalidVectorsError: saying both.
-    """
-    trained, judged = (
-        (data.queries.shape[1], data.passages.shape[1]) for data in (train, validation)
-    )
-    if trained != judged:
-        raise InvalidVectorsError(
-            f"Training queries and passages have {trained[0]} and {trained[1]} dimensions, those "
-            f"of validation {judged[0]} and {judged[1]}. Embed both with the same model."
-        )
-    if train.similarity != validation.similarity:
-        raise InvalidVectorsError(
-            f"Training compares vectors by {train.similarity!r}, validation by "
-            f"{validation.similarity!r}. Give both the similarity of your vector store."
-        )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llama_index_adapters.retrieval.arrays import FloatArray
-from llama_index_adapters.retrieval.ranking import top_k
 from llama_index_adapters.retrieval.vector_dataset import PassageSearch, VectorDataset
 
 
@@ -34,14 +32,14 @@ def mine(
     # Room for what will be taken out again; a query with more relevant passages gets fewer.
     wanted = min(len(data.passages), count + int(np.ceil(data.relevance.counts.mean())) + 1)
     search = data.search or exact_search(data)
-    found = np.asarray(search(queries, wanted), np.int64)
+    nearest = np.asarray(search(queries, wanted), np.int64)
     n_rows = len(data.passages)
     relevant = np.unique(data.relevance.queries * n_rows + data.relevance.passages)
-    keys = np.arange(len(found))[:, None] * n_rows + found
-    kept = (found >= 0) & ~barred[found] & ~np.isin(keys, relevant)
-    # Stable, so what is kept stays in its order and moves to the front.
-    order = np.argsort(~kept, axis=1, kind="stable")[:, :count]
-    rows = np.where(kept, found, -1)
+    keys = np.arange(len(nearest))[:, None] * n_rows + nearest
+    negative = (nearest >= 0) & ~barred[nearest] & ~np.isin(keys, relevant)
+    # Stable, so what is negative stays in its order and moves to the front.
+    order = np.argsort(~negative, axis=1, kind="stable")[:, :count]
+    rows = np.where(negative, nearest, -1)
     return np.take_along_axis(rows, order, axis=1)
 
 
@@ -49,23 +47,23 @@ def exact_search(data: VectorDataset) -> PassageSearch:
     """Return a search that ranks every passage."""
 
     def search(queries: FloatArray, k: int) -> NDArray[np.int64]:
-        return top_k(queries, data.passages, k, similarity=data.similarity).passages
+        return data.top_k(queries, k).passages
 
     return search
 
 
 def searched_once(data: VectorDataset) -> VectorDataset:
-    """Return the same data with a search that remembers what it found for the same queries.
+    """Return the same data with a search that remembers its answers to the same queries.
 
     Trials of one search start from the same adapter, so they mine for the same queries.
     """
     search = data.search or exact_search(data)
-    found: dict[tuple[bytes, int], NDArray[np.int64]] = {}
+    answers: dict[tuple[bytes, int], NDArray[np.int64]] = {}
 
     def remembered(queries: FloatArray, k: int) -> NDArray[np.int64]:
         key = hashlib.sha256(np.ascontiguousarray(queries).data).digest(), k
-        if key not in found:
-            found[key] = search(queries, k)
-        return found[key]
+        if key not in answers:
+            answers[key] = search(queries, k)
+        return answers[key]
 
-    return replace(data, search=remembered)
+    return data.with_search(remembered)

@@ -1,9 +1,8 @@
-"""What training gives: the adapter, its history, and what judged it."""
+"""What training gives: the adapter, what judged it, and how it came to be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,6 @@ from llama_index_adapters.adapters.learned.base import BaseAdapter
 SELECTION_METRIC = "ndcg@10"
 
 PerQueryMetrics = dict[str, NDArray[np.float64]]
-
-AfterStep = Callable[[BaseAdapter, int], None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate and what the held-out queries said about it.
+    """One candidate of a search and what the held-out queries said about it.
 
     Attributes:
         name: what was tried.
@@ -54,20 +51,21 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A trained adapter and what it was judged by.
+class TrainingResult:
+    """An adapter and what it was judged by, whichever way it was trained.
 
     Attributes:
         adapter: the result; the identity when training gained nothing.
         base: per-query validation metrics of the base model; None when its query vectors
             have another dimension than the passages.
-        adapted: the same for the adapted queries.
+        adapted: the same for the adapted queries, always by a model that had not seen them in
+            training.
         history: one record per epoch; empty after a search.
-        trials: what a search tried.
+        trials: what a search tried, in its order; empty after one training.
     """
 
     adapter: BaseAdapter
-    base: PerQueryMetrics | None
-    adapted: PerQueryMetrics
+    base: PerQueryMetrics | None = field(repr=False)
+    adapted: PerQueryMetrics = field(repr=False)
     history: tuple[EpochRecord, ...] = ()
     trials: tuple[Trial, ...] = ()

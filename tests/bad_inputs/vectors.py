@@ -42,6 +42,9 @@ def _arrays() -> Iterator[BadInput]:
     def data(*arguments: Any, **options: Any) -> Call:
         return lambda _: VectorDataset(*arguments, **options)
 
+    def selected(rows: Any) -> Call:
+        return lambda _: VectorDataset(EYE, EYE, ROWS).select_queries(rows)
+
     gap = Relevance.from_rows([[0], [], [1], [2]])
     yield from rows(
         "VectorDataset",
@@ -57,6 +60,9 @@ def _arrays() -> Iterator[BadInput]:
         ("an unknown passage", data(EYE, EYE[:3], ROWS), "rows from 0 to 3, but there are 3"),
         ("no relevance", data(EYE, EYE, gap), "1 queries have no"),
         ("too few ids", data(EYE, EYE, ROWS, query_ids=("q",)), "query_ids has 1 entries for 4"),
+        ("a query that is not there", selected([4]), "expected at least one row of the 4 queries"),
+        ("a query before the first", selected([-1]), "as whole numbers from 0 to 3"),
+        ("none of the queries", selected([]), r"rows has shape \(0,\) and type float64"),
     )
 
     unknown = ("an unknown similarity", data(EYE, EYE, ROWS, "cosin"), "Did you mean 'cosine'")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ from llama_index_adapters.adapters.disk.untrusted_files import (
 from llama_index_adapters.adapters.families import Arrays, build_transform
 from llama_index_adapters.adapters.served.base import Transform
 from llama_index_adapters.checks import as_path
-from llama_index_adapters.errors import InvalidAdapterError, MissingFileError
+from llama_index_adapters.errors import InvalidAdapterError
+from llama_index_adapters.files.atomic import pending_directories
 
 
 @dataclass(frozen=True)
@@ -136,22 +138,35 @@ def read_adapter(path: str | PathLike[str]) -> StoredAdapter:
     """
     # Somebody may replace the directory between its two files. Then it is read again: what went
     # wrong is an error only when the directory is still the one that the read began with.
+    directory = as_path(path, "The adapter's path")
     while True:
-        began = _directory_state(path)
+        began = _directory_state(directory)
         try:
-            return _read_once(path)
-        except (MissingFileError, _TornReadError):
-            if _directory_state(path) == began:
+            stored = _read_once(path)
+        except (FileNotFoundError, _TornReadError):
+            # Where files are replaced one by one, a whole set of them lies inside.
+            for pending in pending_directories(directory):
+                with contextlib.suppress(OSError, InvalidAdapterError):
+                    return replace(_read_once(pending), path=directory)
+            if _directory_state(directory) == began:
                 raise
+        else:
+            # LlamaIndex's config has no fingerprint that would show weights of another adapter.
+            if not stored.written_by_llamaindex or _directory_state(directory) == began:
+                return stored
 
 
-def _directory_state(path: str | PathLike[str]) -> tuple[int, int] | None:
-    """Return what changes when a directory is replaced; None when nothing is there."""
-    try:
-        status = as_path(path, "The adapter's path").stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
+def _directory_state(directory: Path) -> list[tuple[int, int] | None]:
+    """Return what changes when a directory, or a file in it, is replaced."""
+    state: list[tuple[int, int] | None] = []
+    for path in (directory, directory / CONFIG, directory / WEIGHTS):
+        try:
+            status = path.stat()
+        except OSError:
+            state.append(None)
+        else:
+            state.append((status.st_ino, status.st_mtime_ns))
+    return state
 
 
 class _TornReadError(InvalidAdapterError):

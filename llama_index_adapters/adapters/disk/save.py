@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, Protocol
 
 import safetensors.numpy
@@ -35,11 +37,14 @@ from llama_index_adapters.adapters.disk.untrusted_files import (
 )
 from llama_index_adapters.adapters.families import CUSTOM, Arrays, build_transform, kind_of
 from llama_index_adapters.checks import as_path
-from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, UnwritableFileError
-from llama_index_adapters.files.atomic import replace_directory
+from llama_index_adapters.errors import InvalidOptionError, UnwritableFileError
+from llama_index_adapters.files.atomic import replace_directory, require_writable_directory
+from llama_index_adapters.files.temporary import is_temporary
 from llama_index_adapters.version import __version__
 
 _OWN_FILES = frozenset({CONFIG, WEIGHTS, CARD, PICKLED_WEIGHTS})
+# What a fresh disk holds, such as a volume that a container is given.
+_OF_A_DISK = "lost+found"
 _LIBRARIES = ("llama-index-core", "numpy", "safetensors", "torch")
 
 
@@ -169,7 +174,7 @@ def write_adapter(path: str | PathLike[str], config: AdapterConfig, arrays: Arra
 
 
 def require_own_directory(path: str | PathLike[str]) -> None:
-    """Refuse a directory that saving an adapter would take something else from.
+    """Refuse a directory that cannot be written, or that saving would take something else from.
 
     Saving replaces the whole directory, so it must be new, empty, or hold nothing but an
     adapter. Call it before training, to learn it early.
@@ -177,17 +182,30 @@ def require_own_directory(path: str | PathLike[str]) -> None:
     Raises:
         InvalidOptionError: naming what is there.
         InvalidFileError: when ``path`` is a file.
+        UnwritableFileError: when nothing can be written there.
     """
     directory = as_path(path, "The adapter's path")
-    if not directory.is_dir():
-        if directory.exists():
-            raise InvalidFileError(
-                f"{path} is a file; expected a directory, or nothing, to write to."
-            )
-        return
-    others = sorted({entry.name for entry in directory.iterdir()} - _OWN_FILES)
+    try:
+        others = sorted(entry.name for entry in directory.iterdir() if not _is_own(entry))
+    except (FileNotFoundError, NotADirectoryError):
+        others = []
+    except OSError as error:
+        raise UnwritableFileError(
+            f"{path} cannot be listed ({error}), so nobody knows what saving would replace. Name "
+            "a place that is yours."
+        ) from error
     if others:
         raise InvalidOptionError(
             f"{path} holds files that are not an adapter's ({', '.join(others[:5])}), and saving "
             "replaces the whole directory. Name a new or an empty one."
         )
+    require_writable_directory(directory)
+
+
+def _is_own(entry: Path) -> bool:
+    """Return whether saving may replace something in an adapter's directory, or leaves it there."""
+    if entry.name == _OF_A_DISK:  # a mount point stays, and so do directories in it
+        return os.path.ismount(entry.parent)
+    if is_temporary(entry.name):
+        return True
+    return entry.name in _OWN_FILES and not entry.is_dir()

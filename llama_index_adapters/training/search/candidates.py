@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +20,35 @@ from llama_index_adapters.training.closed_form import regression, whitening
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.search.remember import memory_of
 
-# Powers of the inverse second moment of the passages, mildest first; of passages and queries.
+# Powers of the inverse second moment of the passages, the weakest first; of passages and queries.
 PASSAGE_POWERS = (0.125, 0.25, 0.375)
 BOTH_POWERS = (0.25, 0.25)
 # How strongly a regression is pulled toward the identity.
 PULLS = (10.0, 3.0, 1.0, 0.1)
+
+
+class Method(IntEnum):
+    """How an adapter comes to be, the simplest first."""
+
+    IDENTITY = 0
+    WHITENING = 1
+    REGRESSION = 2
+    LINEAR = 3
+    OTHER_FORM = 4
+    MEMORY = 5
+
+
+class Complexity(NamedTuple):
+    """Says which of two candidates is the simpler one: the smaller, compared as a tuple.
+
+    Attributes:
+        method: how the adapter comes to be.
+        strength: among candidates of one method, how far it may go from where it starts: by
+            powers, by how weak a pull is, by how many numbers are trained.
+    """
+
+    method: Method
+    strength: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -31,57 +57,69 @@ class Candidate:
 
     Attributes:
         name: what is tried, in words.
+        complexity: of candidates that are about equal, the one where it is smallest is taken.
         build: makes the adapter from a training set, the corpus it will search and a seed.
         options: how it is trained; None when nothing is.
     """
 
     name: str
+    complexity: Complexity
     build: Callable[[VectorDataset, FloatArray, int], BaseAdapter]
     options: TrainingOptions | None = None
 
 
-def unlabelled(
-    dim: int, passage_dim: int, elsewhere: bool, query_log: FloatArray | None
-) -> list[Candidate]:
-    """Return the candidates that need no labels, the simplest first."""
-    if dim != passage_dim:
-        return [Candidate("linear", lambda data, corpus, seed: LinearAdapter(dim, passage_dim))]
-    return [
-        Candidate("identity", lambda data, corpus, seed: IdentityAdapter(dim)),
-        *whitenings(),
-        # Training queries say little of how queries about another corpus are spread; a log does.
-        *(
-            [_whitening(*BOTH_POWERS, alike=not elsewhere, query_log=query_log)]
-            if query_log is not None or not elsewhere
-            else []
-        ),
-    ]
+def untrained_linear(dim: int, passage_dim: int) -> Candidate:
+    """Return a linear adapter into another space as it starts."""
+    return Candidate(
+        "linear",
+        Complexity(Method.LINEAR),
+        lambda data, corpus, seed: LinearAdapter(dim, passage_dim),
+    )
+
+
+def identity(dim: int) -> Candidate:
+    """Return the adapter that leaves queries as they are."""
+    return Candidate(
+        "identity", Complexity(Method.IDENTITY), lambda data, corpus, seed: IdentityAdapter(dim)
+    )
 
 
 def whitenings() -> list[Candidate]:
-    """Return the whitenings of the passages alone, the mildest first."""
-    return [_whitening(power) for power in PASSAGE_POWERS]
+    """Return the whitenings of the passages alone, the weakest first."""
+    return [_whitening(power, 0.0, lambda data: []) for power in PASSAGE_POWERS]
 
 
-def regressions(spread: Candidate) -> list[Candidate]:
-    """Return regressions on the labels, each followed by one whitening of the passages."""
-    return [_regression(pull, spread) for pull in PULLS]
+def whitening_of_both(
+    query_log: FloatArray | None, *, target_is_other_corpus: bool
+) -> Candidate | None:
+    """Return whitening of passages and queries, None when too little is known of the queries.
+
+    Training queries say little about queries to another corpus; a log of them does.
+
+    Args:
+        query_log: ``(n, query_dim)`` queries without labels.
+        target_is_other_corpus: whether another corpus will be searched than the training queries
+            are about.
+    """
+    if query_log is None and target_is_other_corpus:
+        return None
+
+    def known_queries(data: VectorDataset) -> list[FloatArray]:
+        training = [] if target_is_other_corpus else [data.queries]
+        return training if query_log is None else [*training, query_log]
+
+    return _whitening(*BOTH_POWERS, known_queries)
 
 
 def _whitening(
     passage_power: float,
-    query_power: float = 0.0,
-    *,
-    alike: bool = True,
-    query_log: FloatArray | None = None,
+    query_power: float,
+    known_queries: Callable[[VectorDataset], Sequence[FloatArray]],
 ) -> Candidate:
-    """Return whitening; ``alike`` says whether training queries are spread as later ones."""
-
     def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
-        known = ([data.queries] if alike else []) + ([] if query_log is None else [query_log])
         weight = whitening(
             corpus,
-            np.concatenate(known) if query_power else None,
+            np.concatenate(known_queries(data)) if query_power else None,
             passage_power=passage_power,
             query_power=query_power,
             similarity=data.similarity,
@@ -89,15 +127,23 @@ def _whitening(
         return _linear(weight)
 
     name = f"whitening, passages {passage_power:g}"
-    return Candidate(name + (f", queries {query_power:g}" if query_power else ""), build)
+    if query_power:
+        name += f", queries {query_power:g}"
+    return Candidate(name, Complexity(Method.WHITENING, passage_power + query_power), build)
 
 
-def _regression(pull: float, spread: Candidate) -> Candidate:
+def regressions(after: Candidate) -> list[Candidate]:
+    """Return regressions on the labels, each followed by one whitening of the passages."""
+    return [_regression(pull, after) for pull in PULLS]
+
+
+def _regression(pull: float, after: Candidate) -> Candidate:
     def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
-        weight = spread.build(data, corpus, seed).arrays()["linear.weight"]
+        weight = after.build(data, corpus, seed).arrays()["linear.weight"]
         return _linear(weight @ regression(data, pull=pull))
 
-    return Candidate(f"regression, pull {pull:g}, {spread.name}", build)
+    name = f"regression, pull {pull:g}, {after.name}"
+    return Candidate(name, Complexity(Method.REGRESSION, 1 / pull), build)
 
 
 def _linear(weight: NDArray[np.float32]) -> LinearAdapter:
@@ -117,7 +163,7 @@ def linear_from(start: Candidate, options: TrainingOptions, dim: int) -> Candida
     name = f"linear from {start.name}, rate {options.learning_rate:.0e}"
     if options.scale != TrainingOptions.scale:
         name += f", scale {options.scale:g}"
-    return Candidate(name, build, options)
+    return Candidate(name, Complexity(Method.LINEAR, 1.0), build, options)
 
 
 def small_families(options: TrainingOptions, dim: int, passage_dim: int) -> list[Candidate]:
@@ -132,8 +178,10 @@ def small_families(options: TrainingOptions, dim: int, passage_dim: int) -> list
 
 def _untrained(form: Form, options: TrainingOptions, dim: int, passage_dim: int) -> Candidate:
     rank = form.rank_for(dim)
+    parameters = new_adapter(form.name, dim, passage_dim).parameters()
     return Candidate(
         form.name if rank is None else f"{form.name}, rank {rank}",
+        Complexity(Method.OTHER_FORM, sum(value.numel() for value in parameters)),
         lambda data, corpus, seed: new_adapter(form.name, dim, passage_dim, seed=seed),
         options,
     )
@@ -151,4 +199,4 @@ def memory(start: Candidate, options: TrainingOptions) -> Candidate:
 
     epochs = min(4, options.epochs)
     options = replace(options, learning_rate=1e-3, epochs=epochs, patience=epochs)
-    return Candidate(f"memory, from {start.name}", build, options)
+    return Candidate(f"memory, from {start.name}", Complexity(Method.MEMORY), build, options)
