@@ -335,6 +335,19 @@ def test_evaluate_against_the_adapter_in_use(run, base):
     assert "Keep the adapter in use: the candidate is worse" in shown
 
 
+def test_evaluate_says_what_copies_cost_and_merges_them(run, base):
+    save_adapter(Path("in-use"), IdentityAdapter(64))
+    content = json.loads(Path("test.json").read_text())
+    copied = {f"again {name}": text for name, text in content["corpus"].items()}
+    Path("twice.json").write_text(json.dumps({**content, "corpus": content["corpus"] | copied}))
+    line = "evaluate in-use twice.json --embed-model local --store s.sqlite3 --json r.json"
+    for merge in (False, True):
+        status, shown, errors = run(f"{line} --merge-copies" if merge else line)
+        assert (status, errors) == (0, "")
+        assert f"{len(copied)} passages are copies of others" in shown
+        assert json.loads(Path("r.json").read_text())["copies"]["merged"] == merge
+
+
 def test_evaluate_with_another_base_model(run, base, monkeypatch):
     assert run(finetune())[0] == 0
     assert "words, cannot be opened" in refused(run("evaluate adapter test.json"))

@@ -125,7 +125,7 @@ def test_the_parameters_stand_in_llamaindexs_order():
 
 
 def test_the_settings_model_is_the_default(monkeypatch):
-    llm = ScriptedLLM()
+    llm = ScriptedLLM(lambda prompt: "What is it?\nWhy is it so?")
     monkeypatch.setattr(Settings, "_llm", llm)
     dataset = generate_qa_embedding_pairs(nodes_of("alpha"), verbose=False)
     assert len(dataset.queries) == 2
@@ -706,7 +706,17 @@ def test_verbose_shows_a_progress_bar_and_nothing_is_printed(capsys, verbose):
     assert ("Generating questions" in err and "4/4" in err) == verbose
 
 
-def test_texts_with_half_characters_can_be_asked_about():
-    dataset = pairs([TextNode(id_="n", text="broken \ud800 text")], ScriptedLLM())
-    assert len(dataset.queries) == 2
+def test_a_node_with_half_an_emoji_is_left_out_by_name(caplog):
+    nodes = [*nodes_of("alpha"), TextNode(id_="cut", text="half \ud83d")]
+    llm = ScriptedLLM()
+    dataset = pairs(nodes, llm)
+    assert list(dataset.corpus) == [nodes[0].node_id]
+    assert "1 nodes were left out" in caplog.text
+    assert "cannot be encoded, the first of 'cut'" in caplog.text
+    assert len(llm.prompts) == 1
+    with pytest.raises(InvalidDatasetError, match="1 nodes, none of them with text that can be en"):
+        pairs(nodes[1:], llm)
+
+
+def test_texts_have_digests_whatever_is_in_them():
     assert text_digest("\ud800") != text_digest("\ud801")

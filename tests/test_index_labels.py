@@ -13,7 +13,8 @@ from llama_index_adapters.errors import (
     InvalidOptionError,
     MissingFileError,
 )
-from llama_index_adapters.questions.labels import as_judgements, read_queries
+from llama_index_adapters.questions.labels import as_judgements
+from llama_index_adapters.questions.logs import read_queries
 
 
 def jsonl(path, rows):
@@ -97,6 +98,109 @@ class TestFeedback:
             read_feedback(tmp_path / "latin.csv")
 
 
+# What stands in a file, by its ending, and what read_feedback makes of it.
+FILES = {
+    "other line ends within a text": (
+        "csv",
+        "query,node_id,clicked\na\u2028b\x85c\x0bd\x0ce\x1cf,n1,1\nq,n2,1\n",
+        {"a\u2028b\x85c\x0bd\x0ce\x1cf": ["n1"], "q": ["n2"]},
+    ),
+    "the same in JSON lines": (
+        "jsonl",
+        '{"query": "a\u2028b\x85c", "node_id": "n1", "clicked": 1}\r\n\n',
+        {"a\u2028b\x85c": ["n1"]},
+    ),
+    "line ends of Windows": ("csv", "query,node_id,clicked\r\nq,n1,1\r\n", {"q": ["n1"]}),
+    "line ends within quotes stay": (
+        "csv",
+        'query,node_id,clicked\r\n"a\r\nb",n1,1\r\n',
+        {"a\r\nb": ["n1"]},
+    ),
+    "an empty line, no last line end": ("csv", "query,node_id,clicked\n\nq,n1,1", {"q": ["n1"]}),
+    "whole numbers of a column with gaps": (
+        "csv",
+        "query,node_id,clicked\nq,n1,1.0\nq,n2,0.0\nq,n3,\nq,n4,-1.0\nq,n5,True\n",
+        {"q": ["n1", "n5"]},
+    ),
+    "the same numbers in JSON lines": (
+        "jsonl",
+        "\n".join(
+            f'{{"query": "q", "node_id": "n{row}", "clicked": {value}}}'
+            for row, value in enumerate(("1.0", "0.0", "null", "-1.0", "true", '"1.0"', '"1"'))
+        ),
+        {"q": ["n0", "n4", "n5", "n6"]},
+    ),
+    "a long column that nobody asks for": (
+        "csv",
+        f"answer,query,node_id,clicked\n{'x' * 140_000},q,n1,1\n",
+        {"q": ["n1"]},
+    ),
+    "white space around names, queries and ids": (
+        "csv",
+        "query, node_id ,clicked\n q , n1 ,1\nq,n1,1\n",
+        {"q": ["n1"]},
+    ),
+    "white space in JSON lines": (
+        "jsonl",
+        '{"query": " q ", "node_id": "n1 ", "clicked": 1}',
+        {"q": ["n1"]},
+    ),
+    "empty fields at the end": ("csv", "query,node_id,clicked\nq,n1,1,,\n", {"q": ["n1"]}),
+    "a row that ends early": ("csv", "query,node_id,clicked\nq,n1\nq,n2,1\n", {"q": ["n2"]}),
+}
+
+# What is refused, and how the message names it.
+REFUSED = {
+    "a key twice": (
+        "jsonl",
+        '{"query": "q", "node_id": "a", "node_id": "b", "clicked": 1}',
+        "line 1 has the key 'node_id' twice in one object",
+    ),
+    "a column twice, but for a space": ("csv", "query,query \n", "names a column twice"),
+    "a comma without quotes": (
+        "csv",
+        "query,node_id,clicked\nq,n1,1\nwhen, and how,n1,1\n",
+        "line 3 has 4 fields, and the first line names 3 .it has query, node_id, clicked",
+    ),
+    "an id of spaces": ("csv", "query,node_id,clicked\nq, ,1\n", "the node id an empty text"),
+    "no JSON between the lines": ("jsonl", "\u2028\n", "line 1 is not JSON"),
+}
+
+
+class TestFiles:
+    def test_what_a_file_says(self, tmp_path, subtests):
+        for case, (ending, text, expected) in FILES.items():
+            path = tmp_path / f"log.{ending}"
+            path.write_bytes(text.encode())
+            with subtests.test(case):
+                assert read_feedback(path) == expected
+
+    def test_what_is_refused(self, tmp_path, subtests):
+        for case, (ending, text, message) in REFUSED.items():
+            path = tmp_path / f"log.{ending}"
+            path.write_bytes(text.encode())
+            with subtests.test(case), pytest.raises(InvalidFileError, match=message):
+                read_feedback(path)
+
+    def test_a_number_is_the_same_in_any_form(self, tmp_path, subtests):
+        for value in (4, 4.0, "4", "4.0", "4."):
+            path = jsonl(tmp_path / "log.jsonl", [row("q", "a", rating=value)])
+            csv = tmp_path / "log.csv"
+            csv.write_text(f"query,node_id,rating\nq,a,{value}\nq,b,4.5\n", encoding="utf-8")
+            for relevant in ([4], [4.0], ["4"], ["4.0"]):
+                with subtests.test(f"{value!r} in {relevant!r}"):
+                    assert read_feedback(path, relevant=relevant) == {"q": ["a"]}
+                    assert read_feedback(csv, relevant=relevant) == {"q": ["a"]}
+
+    def test_a_query_with_half_an_emoji_is_left_out_with_its_line(self, tmp_path, caplog):
+        rows = [row("whole 😀", "a", clicked=1), row("half \ud83d", "b", clicked=1)]
+        path = jsonl(tmp_path / "log.jsonl", rows)
+        assert read_feedback(path) == {"whole 😀": ["a"]}
+        assert read_queries(path) == ["whole 😀"]
+        assert caplog.text.count("1 queries of") == 2
+        assert "They are in line 2." in caplog.text
+
+
 class TestJudgements:
     def test_queries_of_one_text_become_one(self):
         dataset = EmbeddingQAFinetuneDataset(
@@ -117,10 +221,18 @@ class TestJudgements:
         for path in (tmp_path / "set.json", log):
             assert as_judgements(path).relevant == {"q": ("a",)}
 
-    @pytest.mark.parametrize("labels", [{}, {"q": []}, {"q": "a"}, {"": ["a"]}, {"q": [3]}])
+    @pytest.mark.parametrize(
+        "labels", [{}, {"q": []}, {"q": "a"}, {"": ["a"]}, {"q": [3]}, {"half \ud83d": ["a"]}]
+    )
     def test_a_mapping_that_is_none_is_refused(self, labels):
         with pytest.raises(InvalidDatasetError, match="at least one"):
             as_judgements(labels)
+
+
+def test_a_line_of_a_text_file_is_one_query(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_bytes("one\u2028still one\x85\x0c, and one\r\n two \ntwo\nthree\r3".encode())
+    assert read_queries(path) == ["one\u2028still one\x85\x0c, and one", "two", "three\r3"]
 
 
 def test_query_logs(tmp_path):

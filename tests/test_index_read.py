@@ -268,6 +268,12 @@ class TestVectors:
         with pytest.raises(ModelMismatchError, match=r"1 of 3 stored vectors .*'n1': -?0\.\d+"):
             read(own, model)
 
+    def test_a_text_that_cannot_be_encoded_is_not_asked_for(self, own, model):
+        own.rows[:] = own.rows[:3]
+        own.rows[1] = ("n1", own.rows[1][1], "half \ud83d")
+        read(own, model)
+        assert len(model.texts) == 2
+
 
 class TestLabels:
     def test_questions_generated_from_its_nodes(self, index, model, tmp_path):

@@ -62,6 +62,11 @@ WRONG = [
     ),
     ({"queries": {"q1": " \n", "q2": "x"}}, r"1 query with an empty text: 'q1'\."),
     ({"corpus": {"n1": "x", "n2": "", "n3": "\t"}}, r"2 passages with an empty text: 'n2', 'n3'\."),
+    (
+        {"queries": {"q1": "half \ud83d", "q2": "x"}},
+        r"1 query with half of a surrogate pair in the text, which no model can encode: 'q1'\.",
+    ),
+    ({"corpus": {"n1": "\ude00", "n2": "x", "n3": "y"}}, r"1 passage with half of .*: 'n1'\."),
     ({"queries": {}, "relevant_docs": {}}, r"is empty: it has no queries"),
     ({"corpus": {}}, r"is empty: it has no passages in the corpus"),
     (
@@ -95,8 +100,14 @@ def test_every_kind_of_fault_is_named_at_once():
 def test_json_text_is_validated_too():
     text = json.dumps(mappings())
     assert EmbeddingQAFinetuneDataset.model_validate_json(text).queries == mappings()["queries"]
-    with pytest.raises(InvalidDatasetError, match="2 values are missing"):
-        EmbeddingQAFinetuneDataset.model_validate_json('{"queries": {}}')
+    for text, message in (
+        ('{"queries": {}}', "2 values are missing"),
+        ('{"queries": {"q1": "a", "q1": "b"}}', "the key 'q1' twice"),
+        ('{"queries": ', "is not JSON"),
+        (5, "is not JSON"),
+    ):
+        with pytest.raises(InvalidDatasetError, match=message):
+            EmbeddingQAFinetuneDataset.model_validate_json(text)
 
 
 def test_it_writes_the_bytes_that_llamaindex_writes(tmp_path):
@@ -127,6 +138,7 @@ def test_a_file_of_another_tool_may_hold_more(tmp_path):
         (b'{"queries": ', "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (b"[1]", "holds a JSON list; expected queries"),
+        (b'{"queries": {"q 1": "a", "q 1": "b"}}', "has the key 'q 1' twice in one object"),
         (b'{"queries": {"q": "x"}}', r"corpus: Field required.*expected queries \{query id"),
         (b'{"queries": {"q": 1}, "corpus": {}, "relevant_docs": {}}', r"queries\['q'\]: Input"),
     ],
