@@ -23,6 +23,7 @@ from tests.faulty_openai import (
     BROKEN,
     KEY,
     LIMIT,
+    OUT_OF_ORDER,
     STATUSES,
     TRANSIENT,
     FaultyOpenAI,
@@ -56,7 +57,7 @@ def requests_for(server: FaultyOpenAI, text: str) -> int:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("fault", [*TRANSIENT, "out of order"])
+@pytest.mark.parametrize("fault", [*TRANSIENT, *OUT_OF_ORDER])
 def test_embedding_survives_a_fault_that_passes(
     server: FaultyOpenAI, store: EmbeddingStore, fault: str, workers: int
 ) -> None:
