@@ -15,7 +15,7 @@ from llama_index_adapters.questions.question_set import as_dataset, with_shared_
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.vector_dataset import FloatArray, VectorDataset, as_matrix
 from llama_index_adapters.vectors.embed import EmbeddedDataset, Embedder, EmbeddingCost
-from llama_index_adapters.vectors.store import Role
+from llama_index_adapters.vectors.store_rows import Role
 
 Unlabelled = Sequence[str] | NDArray[np.float32]
 

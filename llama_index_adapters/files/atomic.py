@@ -183,12 +183,39 @@ def remove_leftovers(target: Path) -> None:
     """
     if sys.platform == "win32":
         return
-    name = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{8}})\.[0-9a-f]{{8}}\.tmp")
+    name = _temporary_name(target)
     with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             match = name.fullmatch(entry.name)
             if match:
                 _remove(Path(entry.path), here=match[1] == _machine())
+
+
+def is_abandoned(target: Path, name: str) -> bool:
+    """Return whether the process that made a neighbour of ``target`` is known to have ended.
+
+    That is known on the machine where it was made, unless the disk knows no locks.
+    """
+    match = _temporary_name(target).fullmatch(name)
+    if sys.platform == "win32" or match is None or match[1] != _machine():
+        return False
+    try:
+        descriptor = os.open(target.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _temporary_name(target: Path) -> re.Pattern[str]:
+    return re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{8}})\.[0-9a-f]{{8}}\.tmp")
 
 
 @contextlib.contextmanager
