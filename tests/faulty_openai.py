@@ -35,6 +35,7 @@ STATUSES = {
 }
 BROKEN = ("timeout", "dropped", "malformed json", "html", "empty object")
 WRONG_VECTORS = ("too few", "too many", "none", "nan", "infinity", "zero", "other dimension")
+OUT_OF_ORDER = ("out of order", "out of order, as floats", "out of order, as texts")
 TRANSIENT = ("429", "429 retry-after", "500", "503", *BROKEN, *WRONG_VECTORS, "numbered twice")
 
 
@@ -120,7 +121,7 @@ class FaultyOpenAI:
         else:
             encoded = asked.get("encoding_format") == "base64"
             content = _embeddings(texts, fault, encoded=encoded)
-            if fault in (None, "out of order"):
+            if fault is None or fault.startswith("out of order"):
                 self.served += texts
             await _answer(send, 200, json.dumps(content))
 
@@ -145,8 +146,9 @@ def _embeddings(texts: list[str], fault: str | None, *, encoded: bool) -> dict[s
         {"object": "embedding", "index": number, "embedding": _encoded(vector, encoded)}
         for number, vector in zip(numbers, vectors, strict=False)
     ]
-    if fault == "out of order":
-        rows = rows[1:] + rows[:1]
+    if fault and fault.startswith("out of order"):
+        spelt = {"floats": float, "texts": str}.get(fault.rpartition(" ")[2], int)
+        rows = [{**row, "index": spelt(row["index"])} for row in rows[1:] + rows[:1]]
     elif fault == "numbered twice" and len(rows) > 1:
         rows = [*rows[1:], rows[1]]
     usage = {"prompt_tokens": 1, "total_tokens": 1}

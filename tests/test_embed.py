@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,13 +12,16 @@ import numpy as np
 import pytest
 import tenacity
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import Field
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.rate_limiter import BaseRateLimiter
 from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.embeddings.openai import OpenAIEmbedding
 
-import llama_index_adapters.vectors.store as store_module
+import llama_index_adapters.vectors.store_file as store_module
+from llama_index_adapters import AdapterEmbeddingModel
+from llama_index_adapters.adapters.disk.save import save_adapter
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter
 from llama_index_adapters.errors import (
     EmbeddingError,
     InvalidDatasetError,
@@ -252,20 +256,82 @@ async def test_it_works_inside_a_running_event_loop(store: EmbeddingStore) -> No
     np.testing.assert_array_equal(embed(model, TEXTS, "passage", store), expected(model, TEXTS))
 
 
-def test_who_counts_as_asynchronous() -> None:
-    class HuggingFaceEmbedding(AsyncEmbedding):
-        """The real one's name; its asynchronous methods only move work to a thread."""
+class HuggingFaceEmbedding(AsyncEmbedding):
+    """The real one's name; its asynchronous methods only move work to a thread."""
 
-    class Wrapper(AsyncEmbedding):
-        base: BaseEmbedding = Field(exclude=True)
 
-    assert workers_of(CountingEmbedding(num_workers=4)) is None
-    assert workers_of(HuggingFaceEmbedding()) is None
-    assert workers_of(Wrapper(base=CountingEmbedding())) is None
-    assert workers_of(Wrapper(base=AsyncEmbedding())) == DEFAULT_WORKERS
-    assert workers_of(AsyncEmbedding()) == DEFAULT_WORKERS
-    assert workers_of(AsyncEmbedding(num_workers=3)) == 3
-    assert workers_of(OpenAIEmbedding(api_key="none")) == DEFAULT_WORKERS
+class Wrapper(AsyncEmbedding):
+    base: BaseEmbedding = Field(exclude=True)
+
+
+class Changed(OpenAIEmbedding):
+    """Sends its texts in a way of its own."""
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return super()._get_text_embeddings(texts)
+
+
+class Named(OpenAIEmbedding):
+    """Another name, the same calls."""
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Named"
+
+
+WORKERS: list[tuple[BaseEmbedding, int | None]] = [
+    (CountingEmbedding(num_workers=4), None),
+    (HuggingFaceEmbedding(), None),
+    (Wrapper(base=CountingEmbedding()), None),
+    (Wrapper(base=AsyncEmbedding()), 1),
+    (AsyncEmbedding(), 1),  # that it is asynchronous says nothing about threads
+    (AsyncEmbedding(num_workers=3), 3),
+    (Wrapper(base=OpenAIEmbedding(api_key="none")), 1),
+    (OpenAIEmbedding(api_key="none"), DEFAULT_WORKERS),
+    (OpenAIEmbedding(api_key="none", num_workers=2), 2),
+    (Named(api_key="none"), DEFAULT_WORKERS),
+    (Changed(api_key="none"), 1),
+    (Changed(api_key="none", num_workers=5), 5),
+]
+
+
+@pytest.mark.parametrize(("model", "workers"), WORKERS)
+def test_how_many_requests_may_overlap(model: BaseEmbedding, workers: int | None) -> None:
+    assert workers_of(model) == workers
+
+
+def test_an_adapted_service_is_asked_like_its_base(tmp_path: Path) -> None:
+    save_adapter(tmp_path / "adapter", IdentityAdapter(8))
+    for base, workers in (
+        (OpenAIEmbedding(api_key="none"), DEFAULT_WORKERS),
+        (AsyncEmbedding(), 1),
+        (CountingEmbedding(), None),
+    ):
+        assert workers_of(AdapterEmbeddingModel(base, tmp_path / "adapter")) == workers
+
+
+class OneBuffer(CountingEmbedding):
+    """A local model: its asynchronous methods call the others, around a context of one buffer."""
+
+    _buffer: list[str] = PrivateAttr(default_factory=list)
+
+    def respond(self, kind: str, texts: list[str]) -> Any:
+        self._buffer[:] = texts
+        time.sleep(0.002)  # another thread may write into the buffer now
+        return super().respond(kind, list(self._buffer))
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return self._get_text_embeddings(texts)
+
+
+def test_a_model_with_one_buffer_is_never_asked_by_two_threads(store: EmbeddingStore) -> None:
+    texts = [f"text {number}" for number in range(120)]
+    for role in ("passage", "query"):
+        model = OneBuffer(embed_batch_size=5, query_instruction=PREFIX)
+        prefix = PREFIX if role == "query" else ""
+        np.testing.assert_array_equal(
+            embed(model, texts, role, store), expected(model, texts, prefix)
+        )
 
 
 def test_a_failure_keeps_what_came_before_and_says_how_to_go_on(store: EmbeddingStore) -> None:
@@ -372,8 +438,8 @@ def test_a_model_may_return_arrays(store: EmbeddingStore, convert: Any) -> None:
 
 
 def test_a_full_disk_is_the_stores_error_not_the_models(store: EmbeddingStore) -> None:
-    pages = store._connected().execute("PRAGMA page_count").fetchone()[0]
-    store._connected().execute(f"PRAGMA max_page_count = {pages}")
+    pages = store._file.connected().execute("PRAGMA page_count").fetchone()[0]
+    store._file.connected().execute(f"PRAGMA max_page_count = {pages}")
     model = CountingEmbedding(dimension=4_000)
     with pytest.raises(UnwritableFileError, match="disk is full"):
         embed(model, TEXTS, "passage", store)

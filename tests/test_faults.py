@@ -23,6 +23,7 @@ from tests.faulty_openai import (
     BROKEN,
     KEY,
     LIMIT,
+    OUT_OF_ORDER,
     STATUSES,
     TRANSIENT,
     FaultyOpenAI,
@@ -52,7 +53,7 @@ def right(texts: list[str] = TEXTS) -> Any:
 
 
 # Every fault once; the ways of asking take turns.
-PASSING = (*TRANSIENT, "out of order")
+PASSING = (*TRANSIENT, *OUT_OF_ORDER)
 
 
 @pytest.mark.parametrize(("workers", "faults"), [(1, PASSING[::2]), (3, PASSING[1::2])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import json
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -104,23 +105,62 @@ def test_any_other_message_is_shown() -> None:
     assert described(error, MODEL, [TEXT]) == "RuntimeError: CUDA out of memory"
 
 
-def test_vectors_go_into_the_order_of_their_numbers(subtests: pytest.Subtests) -> None:
-    for numbers, restored in (
-        (None, "abc"),
-        ([0, 1, 2], "abc"),
-        ([2, 0, 1], "bca"),
-        ([0, 0, 0], "abc"),
-        ([1, 0], "abc"),
-    ):
-        with subtests.test(numbers=numbers, restored=restored), ResponseOrder(MODEL) as order:
-            order._seen.numbers = numbers
-            assert "".join(order.restored("abc")) == restored
-            order.forget()
-            assert order.restored("abc") == "abc"
+# What a service may put into "index", and what comes out; None where the order is not known.
+NUMBERINGS: dict[str, tuple[list[Any], str | None]] = {
+    "in order": ([0, 1, 2], "abc"),
+    "out of order": ([2, 0, 1], "bca"),
+    "all the same": ([0, 0, 0], "abc"),
+    "for another number of vectors": ([1, 0], "abc"),
+    "as floats": ([2.0, 0.0, 1.0], "bca"),
+    "as texts": (["2", "0", " 1 "], "bca"),
+    "as texts of floats": (["2.0", "0.", "1"], "bca"),
+    "in several forms": ([2, "0", 1.0], "bca"),
+    "twice": ([0, 1, 1], None),
+    "from one on": ([1, 2, 3], None),
+    "from below zero on": ([-1, 0, 1], None),
+    "with a gap": (["0", "1", "9"], None),
+    "with fractions": ([0, 0.5, 2], None),
+    "with words": (["first", "second", "third"], None),
+    "with truth values": ([False, True, 2], None),
+    "with NaN": ([0, float("nan"), 1], None),
+    "with infinity": ([0, float("inf"), 1], None),
+    "with lists": ([[0], [1], [2]], None),
+    "in part": ([2, None, 0], None),
+    "not at all": ([None, None, None], "abc"),
+}
 
 
-def test_numbers_that_leave_the_order_open_are_refused() -> None:
-    with ResponseOrder(MODEL) as order:
-        order._seen.numbers = [0, 1, 1]
-        with pytest.raises(EmbeddingError, match="numbered its 3 vectors 0, 1, 1 and so on"):
+def order_of(numbers: list[Any]) -> ResponseOrder:
+    """What is known after an answer whose vectors are numbered so."""
+    order = ResponseOrder(MODEL)
+    content = {"data": [{"index": number, "embedding": [1.0]} for number in numbers]}
+    request = httpx.Request("POST", "https://service/v1/embeddings")
+    order._note(httpx.Response(200, text=json.dumps(content), request=request))
+    return order
+
+
+@pytest.mark.parametrize(("numbers", "restored"), NUMBERINGS.values(), ids=NUMBERINGS)
+def test_vectors_go_into_the_order_of_their_numbers(
+    numbers: list[Any], restored: str | None
+) -> None:
+    order = order_of(numbers)
+    if restored is None:
+        with pytest.raises(EmbeddingError, match="so it is not known which text each belongs to"):
             order.restored("abc")
+    else:
+        assert "".join(order.restored("abc")) == restored
+    order.forget()
+    assert order.restored("abc") == "abc"
+
+
+def test_a_refused_numbering_is_shown() -> None:
+    with pytest.raises(EmbeddingError, match="numbered its 3 vectors 0, 'one', 1 and so on"):
+        order_of([0, "one", 1]).restored("abc")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"data": 3}', '{"data": [3]}', "{}", "no json"])
+def test_an_answer_without_rows_has_no_order(content: str) -> None:
+    order = ResponseOrder(MODEL)
+    request = httpx.Request("POST", "https://service/v1/embeddings")
+    order._note(httpx.Response(200, text=content, request=request))
+    assert order.restored("abc") == "abc"

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import multiprocessing
 import os
+import random
 import signal
 import sqlite3
 import sys
 import threading
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import llama_index_adapters.vectors.store as store_module
+import llama_index_adapters.vectors.store_file as store_module
 from llama_index_adapters.errors import (
     EmbeddingError,
     InvalidFileError,
@@ -24,6 +29,7 @@ from llama_index_adapters.errors import (
 )
 from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.store import EmbeddingStore
+from llama_index_adapters.vectors.store_rows import Role
 
 TEXTS = [f"text {n}" for n in range(2_000)]
 VECTORS = np.random.default_rng(0).standard_normal((len(TEXTS), 5)).astype(np.float32)
@@ -283,8 +289,8 @@ def test_a_store_that_stays_locked_is_reported(path: Path) -> None:
 def test_a_full_disk_is_reported_and_costs_only_the_batch(path: Path) -> None:
     with EmbeddingStore(path) as store:
         store.put("model", "query", TEXTS[:10], VECTORS[:10])
-        pages = store._connected().execute("PRAGMA page_count").fetchone()[0]
-        store._connected().execute(f"PRAGMA max_page_count = {pages}")
+        pages = store._file.connected().execute("PRAGMA page_count").fetchone()[0]
+        store._file.connected().execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(UnwritableFileError, match=r"disk is full.*disk is not full"):
             store.put("model", "query", TEXTS, VECTORS)
         assert store.count() == 10
@@ -310,12 +316,211 @@ def test_a_damaged_store_is_reported(path: Path) -> None:
         EmbeddingStore(path).get("model", "query", TEXTS)
 
 
-def test_a_vector_of_the_wrong_length_is_reported(path: Path) -> None:
+def corrupted(content: bytes, seed: int) -> bytes:
+    """The content of a file with a flipped bit, garbage, a lost page, two exchanged, or cut off."""
+    drawn, data = random.Random(seed), bytearray(content)
+    pages = len(data) // 4096
+    kind = seed % 5
+    if kind == 0:
+        data[drawn.randrange(len(data))] ^= 1 << drawn.randrange(8)
+    elif kind == 1:
+        start = drawn.randrange(len(data) - 64)
+        data[start : start + 64] = drawn.randbytes(64)
+    elif kind == 2:
+        page = drawn.randrange(pages) * 4096
+        data[page : page + 4096] = bytes(4096)
+    elif kind == 3:
+        one, two = (drawn.randrange(1, pages) * 4096 for _ in range(2))
+        data[one : one + 4096], data[two : two + 4096] = (
+            data[two : two + 4096],
+            data[one : one + 4096],
+        )
+    else:
+        del data[drawn.randrange(len(data)) :]
+    return bytes(data)
+
+
+def used(path: Path, expected: dict[tuple[str, Role], Any], texts: list[str]) -> str:
+    """Ask a store for everything; return "error" when it says that it is damaged."""
+    try:
+        with EmbeddingStore(path) as store:
+            for (model, role), vectors in expected.items():
+                found = store.get(model, role, texts)
+                rows = found.found
+                if rows.any():
+                    np.testing.assert_array_equal(found.vectors[rows], vectors[rows])
+                store.claim(model, role, texts, "owner", 1.0)
+                store.release("owner")
+                store.put(model, role, texts[:3], vectors[:3])
+                store.set_symmetric(model, model == "symmetric")
+    except (InvalidFileError, UnwritableFileError):
+        return "error"
+    return "fine"
+
+
+def test_no_corruption_gives_a_wrong_vector_or_an_error_of_sqlite(path: Path) -> None:
+    """A role that is taken for another gives wrong vectors too, so there are two models."""
+    texts, passages, queries = TEXTS[:90], VECTORS[:90], VECTORS[100:190]
+    with EmbeddingStore(path) as store:
+        for model, vectors in (("symmetric", passages), ("asymmetric", queries)):
+            store.put(model, "passage", texts, passages)
+            store.put(model, "query", texts, vectors)
+            store.set_symmetric(model, model == "symmetric")
+    expected: dict[tuple[str, Role], Any] = {
+        ("symmetric", "passage"): passages,
+        ("symmetric", "query"): passages,
+        ("asymmetric", "passage"): passages,
+        ("asymmetric", "query"): queries,
+    }
+    whole = path.read_bytes()
+    damaged = path.with_name("damaged.sqlite3")
+    outcomes: Counter[str] = Counter()
+    for seed in range(250):
+        for ending in ("", "-wal", "-shm"):
+            damaged.with_name(damaged.name + ending).unlink(missing_ok=True)
+        damaged.write_bytes(corrupted(whole, seed))
+        outcomes[used(damaged, expected, texts)] += 1
+    assert outcomes["error"] > 100
+    assert outcomes["fine"] > 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("UPDATE vector SET vector = x'0000'", "has 2 bytes, expected 8"),
+        ("UPDATE vector SET vector = 7", "a vector is not a row of bytes"),
+        ("UPDATE vector SET vector = x'0000803f00008040'", "does not fit its checksum"),
+        ("UPDATE vector SET checksum = NULL", "does not fit its checksum"),
+        ("UPDATE vector SET checksum = 'x'", "does not fit its checksum"),
+        ("UPDATE model SET dimension = 1", "of a model does not fit its checksum"),
+        ("UPDATE model SET symmetric = 1", "of a model does not fit its checksum"),
+        ("UPDATE model SET dimension = -1", "of a model cannot be read"),
+        ("UPDATE model SET dimension = 'two'", "of a model cannot be read"),
+        ("UPDATE model SET symmetric = 3", "of a model cannot be read"),
+        ("DELETE FROM unchecked", "does not say which rows have a checksum"),
+        ("DROP TABLE unchecked", "not a readable embedding store"),
+    ],
+)
+def test_what_was_changed_behind_the_store_is_reported(
+    path: Path, change: str, message: str
+) -> None:
     with EmbeddingStore(path) as store:
         store.put("model", "query", ["a"], [[1.0, 2.0]])
-        store._connected().execute("UPDATE vector SET vector = x'0000'")
-        with pytest.raises(InvalidFileError, match="has 2 bytes, expected 8"):
+        store._file.connected().execute(change)
+        with pytest.raises(InvalidFileError, match=message):
             store.get("model", "query", ["a"])
+
+
+def test_a_damaged_row_stays_damaged_when_roles_are_shared(path: Path) -> None:
+    with EmbeddingStore(path) as store:
+        store.put("model", "query", ["a"], [[1.0, 2.0]])
+        store._file.connected().execute("UPDATE vector SET vector = x'0000803f00008040'")
+        with pytest.raises(InvalidFileError, match="does not fit its checksum"):
+            store.set_symmetric("model", True)
+
+
+FORMAT_1 = """
+CREATE TABLE model (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, dimension INTEGER, symmetric INTEGER);
+CREATE TABLE vector (
+    model INTEGER NOT NULL REFERENCES model (id), role TEXT NOT NULL,
+    text_sha256 BLOB NOT NULL, vector BLOB NOT NULL, UNIQUE (model, role, text_sha256));
+PRAGMA application_id = 0x4C494145;
+PRAGMA user_version = 1;
+"""
+
+
+def write_format_1(path: Path, model_id: str, vectors: Any = VECTORS[:20]) -> None:
+    """The file as the first version of this package left it."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(FORMAT_1)
+        dimension = vectors.shape[1]
+        connection.execute("INSERT INTO model VALUES (1, ?, ?, NULL)", (model_id, dimension))
+        for text, vector in zip(TEXTS, vectors, strict=False):
+            digest = hashlib.sha256(text.encode()).digest()
+            row = (1, "query", digest, vector.astype("<f4").tobytes())
+            connection.execute("INSERT INTO vector VALUES (?, ?, ?, ?)", row)
+
+
+def test_a_store_of_format_1_is_read_and_written_and_nothing_is_missing(path: Path) -> None:
+    write_format_1(path, "model")
+    with EmbeddingStore(path) as store:
+        assert store.missing("model", "query", TEXTS[:21]) == [TEXTS[20]]
+        store.put("model", "query", TEXTS[20:30], VECTORS[20:30])
+        store.set_symmetric("model", True)
+    with EmbeddingStore(path) as store:
+        vectors, found = store.get("model", "passage", TEXTS[:30])
+        assert found.all()
+        np.testing.assert_array_equal(vectors, VECTORS[:30])
+        # What is written from now on has a checksum, whatever the old rows lack.
+        change = "UPDATE vector SET checksum = NULL, vector = zeroblob(20) WHERE rowid = 21"
+        store._file.connected().execute(change)
+        with pytest.raises(InvalidFileError, match="does not fit its checksum"):
+            store.get("model", "passage", TEXTS[:30])
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_what_is_no_vector_is_found_without_a_checksum_too(path: Path, value: float) -> None:
+    vectors = VECTORS[:5].copy()
+    vectors[3] = value
+    write_format_1(path, "model", vectors)
+    with EmbeddingStore(path) as store:
+        assert store.get("model", "query", TEXTS[:3]).found.all()
+        with pytest.raises(InvalidFileError, match="a vector is zero or not finite"):
+            store.get("model", "query", TEXTS[:5])
+
+
+def test_a_model_adopts_what_format_1_knew_by_another_identity(path: Path) -> None:
+    write_format_1(path, "former")
+    with EmbeddingStore(path) as store:
+        store.put("new", "query", ["a"], [[1.0]])
+        store.adopt("new", "former")  # it has rows of its own
+        assert store.count("former") == 20
+        store.adopt("other", "former")
+        assert (store.count("former"), store.count("other")) == (0, 20)
+        np.testing.assert_array_equal(store.get("other", "query", TEXTS[:20]).vectors, VECTORS[:20])
+        store.adopt("third", "other")  # that is no identity of format 1
+        assert store.count("other") == 20
+
+
+def test_a_store_in_memory_lasts_as_long_as_it_is_open_or_closed() -> None:
+    store = EmbeddingStore.in_memory()
+    store.put("model", "query", ["a"], [[1.0]])
+    store.close()
+    assert store.get("model", "query", ["a"]).found.all()
+    assert (store.path, str(store)) == (None, "the memory of this process")
+    assert EmbeddingStore.in_memory().count() == 0
+
+
+def test_a_claimed_text_is_left_to_its_owner_until_it_is_given_up(path: Path) -> None:
+    with EmbeddingStore(path) as store:
+        store.put("model", "query", ["stored"], [[1.0]])
+        texts = ["stored", "a", "b"]
+        claim = partial(store.claim, "model", "query")
+        assert claim(texts, "one", 60.0) == ["stored", "claimed", "claimed"]
+        assert claim(texts, "two", 60.0) == ["stored", "held", "held"]
+        assert claim(texts, "one", 60.0) == ["stored", "claimed", "claimed"]
+        assert store.claim("model", "passage", texts, "two", 60.0) == ["claimed"] * 3
+        assert store.claim("other", "query", texts, "two", 60.0) == ["claimed"] * 3
+        store.put("model", "query", ["a"], [[2.0]])
+        assert claim(texts, "two", 60.0) == ["stored", "stored", "held"]
+        store.release("one")
+        assert claim(texts, "two", 60.0) == ["stored", "stored", "claimed"]
+
+
+def test_a_claim_ends_by_itself_is_renewed_and_falls_with_its_owner(path: Path) -> None:
+    with EmbeddingStore(path) as store:
+        claim = partial(store.claim, "model", "query", ["a"])
+        claim("one", -1.0)
+        assert claim("two", 60.0) == ["claimed"]
+        claim("three", 0.5)
+        store.renew("two", -1.0)
+        assert claim("three", 60.0) == ["claimed"]
+        assert claim("four", 60.0, is_gone=lambda owner: owner != "three") == ["held"]
+        assert claim("four", 60.0, is_gone=lambda owner: owner == "three") == ["claimed"]
+        # A time that nobody writes is damage, and nobody waits for it.
+        store._file.connected().execute("UPDATE claim SET expires = 1e300")
+        assert claim("five", 60.0) == ["claimed"]
 
 
 def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
@@ -330,8 +535,8 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None
 
 def test_a_newer_format_is_refused(path: Path) -> None:
     with EmbeddingStore(path) as store:
-        store._connected().execute("PRAGMA user_version = 7")
-    with pytest.raises(InvalidFileError, match=r"format version 7.*reads up to 1\. Upgrade"):
+        store._file.connected().execute("PRAGMA user_version = 7")
+    with pytest.raises(InvalidFileError, match=r"format version 7.*reads up to 2\. Upgrade"):
         EmbeddingStore(path)
 
 

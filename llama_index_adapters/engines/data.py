@@ -23,7 +23,7 @@ from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset, as_matrix
 from llama_index_adapters.vectors.embed import EmbeddedDataset, Embedder, EmbeddingCost
 from llama_index_adapters.vectors.identity import checked_model
-from llama_index_adapters.vectors.store import Role
+from llama_index_adapters.vectors.store_rows import Role
 
 Unlabelled = Sequence[str] | NDArray[np.float32]
 CheckedQuestions = EmbeddingQAFinetuneDataset | VectorDataset

@@ -71,6 +71,28 @@ def remove_leftovers(target: Path) -> None:
                 _remove(Path(entry.path), here=machine == _machine())
 
 
+def is_abandoned(target: Path, name: str) -> bool:
+    """Return whether the process that made a neighbour of ``target`` is known to have ended.
+
+    That is known on the machine where it was made, unless the disk knows no locks.
+    """
+    if sys.platform == "win32" or _made_by(name, target.name) != _machine():
+        return False
+    try:
+        descriptor = os.open(target.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def directories_for(target: Path) -> list[Path]:
     """Return the temporary directories beside a target, the newest first; links are left out."""
     with contextlib.suppress(OSError), os.scandir(target.parent) as entries:

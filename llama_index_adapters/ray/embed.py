@@ -25,7 +25,8 @@ from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.request import RejectedTextError, explained
-from llama_index_adapters.vectors.store import EmbeddingStore, Role
+from llama_index_adapters.vectors.store import EmbeddingStore
+from llama_index_adapters.vectors.store_rows import Role
 
 # What an actor is given at once, and so what a lost one has to do again. Ray spends some
 # milliseconds on each.
@@ -112,9 +113,10 @@ class _AskOnRay:
     num_gpus: float
 
     def __call__(
-        self, model: BaseEmbedding, texts: Sequence[str], *, batched: bool, keep: Any
+        self, model: BaseEmbedding, texts: Sequence[str], *, batched: bool, keep: Any, take: Any
     ) -> Iterator[int]:
         """Ask on the cluster; keep in this process."""
+        texts = take(texts)
         if not texts:
             return
         connect()

@@ -23,7 +23,8 @@ from llama_index_adapters.vectors.ask import Ask, ask_here
 from llama_index_adapters.vectors.fill import StoreFiller
 from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.request import RejectedTextError
-from llama_index_adapters.vectors.store import ROLES, EmbeddingStore, Role
+from llama_index_adapters.vectors.store import EmbeddingStore
+from llama_index_adapters.vectors.store_rows import ROLES, Role
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Embedder:
         vectors, found = store.get(self.model.identity, role, texts)
         if not found.all():
             raise EmbeddingError(
-                f"{np.count_nonzero(~found)} vectors disappeared from {store.path} while texts "
+                f"{np.count_nonzero(~found)} vectors disappeared from {store} while texts "
                 "were embedded. Another program changes the file; name another one."
             )
         return EmbeddedTexts(vectors, EmbeddingCost(cost.texts, time.perf_counter() - started))
@@ -208,7 +209,7 @@ class Embedder:
                 name = f"texts[{row}]" if ids is None else f"{role} {ids[row]!r}"
                 which = f" The rejected text is {name}: shorten it or leave it out."
             raise EmbeddingError(
-                f"{error}{which} {stored} of {total} {role} texts are stored in {store.path} and "
+                f"{error}{which} {stored} of {total} {role} texts are stored in {store} and "
                 "will not be embedded again; the same call continues with the rest."
             ) from error.__cause__  # None where it would show what the message leaves out
         return EmbeddingCost(asked, time.perf_counter() - started)

@@ -13,8 +13,10 @@ from tqdm.auto import tqdm
 
 from llama_index_adapters.vectors.ask import Ask, ask_here
 from llama_index_adapters.vectors.checks import checked_vectors
+from llama_index_adapters.vectors.claims import Claims, remove_dead_owners
 from llama_index_adapters.vectors.identity import IdentifiedModel
-from llama_index_adapters.vectors.store import ROLES, EmbeddingStore, Role
+from llama_index_adapters.vectors.store import EmbeddingStore
+from llama_index_adapters.vectors.store_rows import ROLES, Role
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class StoreFiller:
 
     def fill(self, texts: Sequence[str], role: Role) -> int:
         """Embed the texts that the store lacks; return how many texts the model was sent."""
+        remove_dead_owners(self.store)
         missing = self._missing(texts, role)
         if not missing:
             return 0
@@ -92,20 +95,34 @@ class StoreFiller:
     def _embed(
         self, embed_model: BaseEmbedding, texts: Sequence[str], role: Role, *, batched: bool
     ) -> int:
-        """Send the texts to the model, store each batch as it arrives, return their number."""
+        """Have every text embedded, by this run or another; return how many this one asked for."""
+        asked = 0
 
         def keep(batch: Sequence[str], vectors: object) -> None:
             self.store.put(self.model.identity, role, batch, checked_vectors(vectors, len(batch)))
 
-        with tqdm(
-            total=len(texts),
-            desc="Embedding queries" if role == "query" else "Embedding passages",
-            unit="text",
-            disable=not self.show_progress or not texts,
-        ) as bar:
-            for kept in self.ask(embed_model, texts, batched=batched, keep=keep):
-                bar.update(kept)
-        return len(texts)
+        def take(batch: Sequence[str]) -> list[str]:
+            nonlocal asked
+            taken = claims.take(batch)
+            asked += len(taken)
+            return taken
+
+        with (
+            Claims(self.store, self.model.identity, role) as claims,
+            tqdm(
+                total=len(texts),
+                desc="Embedding queries" if role == "query" else "Embedding passages",
+                unit="text",
+                disable=not self.show_progress or not texts,
+            ) as bar,
+        ):
+            pending: Sequence[str] = texts
+            while pending:
+                for kept in self.ask(embed_model, pending, batched=batched, keep=keep, take=take):
+                    bar.update(kept)
+                pending = claims.left_by_others()
+            bar.update(len(texts) - bar.n)
+        return asked
 
 
 def _without_cache(embed_model: BaseEmbedding) -> BaseEmbedding:

@@ -8,6 +8,7 @@ check of the vectors could tell. So the answers are read a second time, for thes
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -17,6 +18,9 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from llama_index_adapters.errors import EmbeddingError
 from llama_index_adapters.vectors.identity import wrapped_models
+
+_WHOLE = re.compile(r"[0-9]{1,9}(\.0*)?")
+_SHOWN = 20  # characters of what is no number
 
 
 class ResponseOrder:
@@ -61,13 +65,16 @@ class ResponseOrder:
         Raises:
             EmbeddingError: when the answer numbered them in a way that leaves this open.
         """
-        numbers = getattr(self._seen, "numbers", None)
-        if numbers is None or len(numbers) != len(vectors):
-            return vectors  # a wrong number of vectors is refused elsewhere
-        if numbers == sorted(range(len(numbers))) or len(set(numbers)) == 1:
+        given = getattr(self._seen, "numbers", None)
+        if given is None or len(given) != len(vectors) or len(given) < 2:
+            return vectors  # a wrong number of vectors is refused where they are checked
+        numbers = [whole_number(value) for value in given]
+        if numbers == list(range(len(numbers))):
+            return vectors
+        if None not in numbers and len(set(numbers)) == 1:
             return vectors  # some servers give all of them the number 0
-        if sorted(numbers) != list(range(len(numbers))):
-            shown = ", ".join(map(str, numbers[:5]))
+        if sorted(number for number in numbers if number is not None) != list(range(len(numbers))):
+            shown = ", ".join(repr(value)[:_SHOWN] for value in given[:5])
             raise EmbeddingError(
                 f"The service numbered its {len(numbers)} vectors {shown} and so on, so it is not "
                 "known which text each belongs to."
@@ -76,18 +83,29 @@ class ResponseOrder:
 
     def _note(self, response: Any) -> None:
         self._seen.numbers = None
-        if not str(response.request.url.path).endswith("/embeddings"):
+        if not str(response.request.url.path).rstrip("/").endswith("/embeddings"):
             return
         response.read()
         try:
-            numbers = [row["index"] for row in response.json()["data"]]
-        except (KeyError, TypeError, ValueError):
+            rows = response.json()["data"]
+            numbers = [row.get("index") for row in rows]
+        except (AttributeError, KeyError, TypeError, ValueError):
             return
-        if all(type(number) is int for number in numbers):
+        if any(number is not None for number in numbers):
             self._seen.numbers = numbers
 
 
-def _number(pair: tuple[int, Any]) -> int:
+def whole_number(value: object) -> int | None:
+    """Return the whole number that JSON may spell ``3``, ``3.0`` or ``"3"``; None for the rest."""
+    if isinstance(value, str):
+        return int(float(value)) if _WHOLE.fullmatch(value.strip()) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if value == value // 1 else None
+
+
+def _number(pair: tuple[int | None, Any]) -> int:
+    assert pair[0] is not None
     return pair[0]
 
 
