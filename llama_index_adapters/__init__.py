@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         agenerate_qa_embedding_pairs,
         generate_qa_embedding_pairs,
     )
-    from llama_index_adapters.questions.labels import read_feedback, read_queries
+    from llama_index_adapters.questions.logs import read_feedback, read_queries
     from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
     from llama_index_adapters.questions.split import split_by_passage, split_by_query
     from llama_index_adapters.retrieval.relevance import Relevance
@@ -101,9 +101,9 @@ _HOMES = {
     "generate_qa_embedding_pairs": "questions.generation.generate",
     "local_embedding": "vectors.local",
     "merge_datasets": "questions.combine",
-    "read_feedback": "questions.labels",
+    "read_feedback": "questions.logs",
     "read_index": "index.read",
-    "read_queries": "questions.labels",
+    "read_queries": "questions.logs",
     "register_reader": "index.registry",
     "sample_queries": "questions.combine",
     "split_by_passage": "questions.split",

@@ -1,18 +1,29 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
+import textwrap
 import threading
 from pathlib import Path
 
 import pytest
 
-from llama_index_adapters.errors import InvalidFileError
-from llama_index_adapters.files import atomic
-from llama_index_adapters.files.atomic import replace_directory, write_text
+from llama_index_adapters.errors import InvalidFileError, UnwritableFileError
+from llama_index_adapters.files import atomic, temporary
+from llama_index_adapters.files.atomic import (
+    pending_directories,
+    replace_directory,
+    require_writable_directory,
+    require_writable_file,
+    write_text,
+)
+
+posix = pytest.mark.skipif(os.name != "posix", reason="nothing is locked on Windows")
 
 
 def tree(directory: Path) -> dict[str, str]:
@@ -21,6 +32,10 @@ def tree(directory: Path) -> dict[str, str]:
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
 
 
 def test_a_file_is_written_as_utf8_with_its_parents(tmp_path):
@@ -74,11 +89,11 @@ def test_a_directory_is_no_file_to_write(tmp_path):
 
 def test_a_new_directory_appears_whole(tmp_path):
     target = tmp_path / "deep" / "adapter"
-    with replace_directory(target) as temporary:
-        (temporary / "sub").mkdir()
-        (temporary / "sub" / "config.json").write_text("{}")
+    with replace_directory(target) as new:
+        (new / "sub").mkdir()
+        (new / "sub" / "config.json").write_text("{}")
         assert not target.exists()
-        assert temporary.parent == target.parent
+        assert new.parent == target.parent
     assert tree(tmp_path) == {"deep/adapter/sub/config.json": "{}"}
 
 
@@ -89,8 +104,8 @@ def test_an_existing_directory_is_replaced_whole(tmp_path, monkeypatch, one_step
     target = tmp_path / "adapter"
     target.mkdir(mode=0o700)
     (target / "stale").write_text("old")
-    with replace_directory(target) as temporary:
-        (temporary / "fresh").write_text("new")
+    with replace_directory(target) as new:
+        (new / "fresh").write_text("new")
         assert tree(target) == {"stale": "old"}
     assert tree(tmp_path) == {"adapter/fresh": "new"}
     assert stat.S_IMODE(target.stat().st_mode) == 0o700
@@ -103,8 +118,8 @@ def test_a_failed_block_leaves_the_old_directory(tmp_path, error):
     (target / "old").write_text("old")
 
     def fail() -> None:
-        with replace_directory(target) as temporary:
-            (temporary / "half").write_text("new")
+        with replace_directory(target) as new:
+            (new / "half").write_text("new")
             raise error("stop")
 
     with pytest.raises(error):
@@ -120,13 +135,13 @@ def test_a_failed_second_rename_puts_the_old_directory_back(tmp_path, monkeypatc
 
     def fails_for_the_new(self: Path, to: Path) -> Path:
         if self.suffix == ".tmp":
-            raise OSError("no")
+            raise KeyboardInterrupt
         return rename(self, to)
 
     monkeypatch.setattr(atomic, "_exchange", lambda first, second: False)
     monkeypatch.setattr(Path, "rename", fails_for_the_new)
-    with pytest.raises(OSError, match="no"), replace_directory(target) as temporary:
-        (temporary / "new").write_text("new")
+    with pytest.raises(KeyboardInterrupt), replace_directory(target) as new:
+        (new / "new").write_text("new")
     assert tree(tmp_path) == {"adapter/old": "old"}
 
 
@@ -141,8 +156,8 @@ def test_a_file_is_no_directory_to_replace(tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="renameat2 is Linux")
 def test_on_linux_a_reader_never_misses_the_directory(tmp_path):
     target = tmp_path / "adapter"
-    with replace_directory(target) as temporary:
-        (temporary / "config.json").write_text("0")
+    with replace_directory(target) as new:
+        (new / "config.json").write_text("0")
     done = threading.Event()
     missed: list[str] = []
 
@@ -154,8 +169,8 @@ def test_on_linux_a_reader_never_misses_the_directory(tmp_path):
     reader = threading.Thread(target=read)
     reader.start()
     for number in range(50):
-        with replace_directory(target) as temporary:
-            (temporary / "config.json").write_text(str(number))
+        with replace_directory(target) as new:
+            (new / "config.json").write_text(str(number))
     done.set()
     reader.join()
     assert not missed
@@ -169,8 +184,8 @@ def test_a_killed_process_leaves_the_old_directory(tmp_path):
     program = (
         "import os, signal, sys\n"
         "from llama_index_adapters.files.atomic import replace_directory\n"
-        "with replace_directory(sys.argv[1]) as temporary:\n"
-        "    (temporary / 'half').write_text('new')\n"
+        "with replace_directory(sys.argv[1]) as new:\n"
+        "    (new / 'half').write_text('new')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     ended = subprocess.run([sys.executable, "-c", program, str(target)], check=False)
@@ -178,9 +193,216 @@ def test_a_killed_process_leaves_the_old_directory(tmp_path):
     assert tree(target) == {"old": "old"}
 
 
-# What a killed process leaves
+# Directories that stay where they are, with other files in them
 
-posix = pytest.mark.skipif(os.name != "posix", reason="nothing is locked on Windows")
+
+def refuse_to_rename(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system answer as for a mount point."""
+    rename = Path.rename
+
+    def busy(self: Path, to: Path) -> Path:
+        if target in (self, to):
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return rename(self, to)
+
+    monkeypatch.setattr(atomic, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(Path, "rename", busy)
+
+
+@pytest.fixture(params=["busy", "mounted", "current", "in a folder of others"])
+def staying(request, tmp_path, monkeypatch) -> Path:
+    """A directory that cannot be, or must not be, exchanged for another."""
+    target = tmp_path / "adapter"
+    (target / "folder").mkdir(parents=True)
+    (target / "folder" / "other").write_text("other")
+    (target / "a").write_text("old")
+    (target / "stale").write_text("old")
+    if request.param == "busy":
+        refuse_to_rename(target, monkeypatch)
+    elif request.param == "mounted":
+        monkeypatch.setattr(os.path, "ismount", lambda path: path == target)
+    elif request.param == "current":
+        monkeypatch.chdir(target)
+    else:
+        mkdir = Path.mkdir
+
+        def only_inside(self: Path, *arguments, **options) -> None:
+            if self.parent == target.parent and not self.exists():
+                raise PermissionError(errno.EACCES, "Permission denied", str(self))
+            mkdir(self, *arguments, **options)
+
+        monkeypatch.setattr(Path, "mkdir", only_inside)
+    return target
+
+
+def test_the_files_in_a_directory_that_stays_are_replaced(staying):
+    inode, before = staying.stat().st_ino, tree(staying)
+    require_writable_directory(staying)
+    assert tree(staying) == before
+    with replace_directory(staying) as new:
+        (new / "a").write_text("new")
+        (new / "b").write_text("new")
+        assert tree(staying)["a"] == "old"
+    assert tree(staying) == {"a": "new", "b": "new", "folder/other": "other"}
+    assert staying.stat().st_ino == inode
+    assert Path.cwd().exists()
+    assert entries(staying.parent) == ["adapter"]
+
+
+def test_a_failed_block_leaves_a_directory_that_stays(staying):
+    before = tree(staying)
+
+    def fail() -> None:
+        with replace_directory(staying) as new:
+            (new / "a").write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert tree(staying) == before
+
+
+def test_a_whole_set_lies_inside_until_all_files_are_replaced(staying, monkeypatch):
+    replace, seen = Path.replace, []
+
+    def watched(self: Path, to: Path) -> Path:
+        (pending,) = pending_directories(staying)
+        seen.append((to.name, tree(pending)))
+        return replace(self, to)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    whole = {"a": "new", "b": "new"}
+    with replace_directory(staying) as new:
+        for name, content in whole.items():
+            (new / name).write_text(content)
+    assert seen == [("a", whole), ("b", whole)]
+    assert pending_directories(staying) == []
+
+
+def test_what_a_kill_left_inside_goes_with_the_next_save(staying):
+    here = temporary.neighbour(staying / "new", "tmp")
+    (here / "a").parent.mkdir()
+    (here / "a").write_text("whole")
+    temporary.neighbour(staying / "a", "tmp").write_text("whole")
+    linked = temporary.neighbour(staying / "new", "tmp")
+    linked.symlink_to(staying / "folder")
+    assert pending_directories(staying) == [here]
+    with replace_directory(staying) as new:
+        (new / "a").write_text("new")
+    assert entries(staying) == sorted(["a", "folder", linked.name])
+
+
+def test_nothing_was_written_where_nothing_can_be(tmp_path, monkeypatch):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    (target / "old").write_text("old")
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == target)
+    mkdir = Path.mkdir
+
+    def full(self: Path, *arguments, **options) -> None:
+        if self.parent == target:
+            raise OSError(errno.EROFS, "Read-only file system")
+        mkdir(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(UnwritableFileError, match=r"adapter cannot be written .*Read-only"):
+        require_writable_directory(target)
+    with pytest.raises(OSError, match="Read-only"), replace_directory(target):
+        pass
+    assert tree(target) == {"old": "old"}
+
+
+def test_a_read_only_directory_can_still_be_exchanged(tmp_path, monkeypatch):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    mkdir = Path.mkdir
+
+    def only_beside(self: Path, *arguments, **options) -> None:
+        if self.parent == target:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        mkdir(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", only_beside)
+    require_writable_directory(target)
+    with replace_directory(target) as new:
+        (new / "a").write_text("new")
+    assert tree(target) == {"a": "new"}
+
+
+@posix
+def test_as_another_user():
+    """The writable directory in somebody else's folder, and the folder nobody may look into."""
+    program = """
+        import os, sys
+        from pathlib import Path
+        from llama_index_adapters.errors import UnwritableFileError
+        from llama_index_adapters.files.atomic import (
+            replace_directory, require_writable_directory, require_writable_file,
+        )
+        folder = Path(sys.argv[1])
+        for name in ("mine", "closed", "read-only"):
+            (folder / name).mkdir()
+        if os.geteuid() == 0:
+            os.chown(folder / "mine", 65534, 65534)
+            os.setgid(65534), os.setuid(65534)
+        else:
+            (folder / "closed").chmod(0), (folder / "read-only").chmod(0o555)
+            folder.chmod(0o555)
+        require_writable_directory(folder / "mine")
+        with replace_directory(folder / "mine") as new:
+            (new / "a").write_text("new")
+        print(sorted(os.listdir(folder / "mine")))
+        for place in ("other", "closed/deep/adapter", "read-only"):
+            for require in (require_writable_directory, require_writable_file):
+                try:
+                    require(folder / place)
+                except (UnwritableFileError, ValueError) as error:
+                    print(type(error).__name__)
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        command = [sys.executable, "-c", textwrap.dedent(program), folder]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        Path(folder).chmod(0o755)
+    assert ended.stdout.splitlines() == [
+        "['a']",
+        *["UnwritableFileError"] * 5,
+        "InvalidFileError",  # a directory is no file to write
+    ], ended.stderr
+
+
+def test_a_file_that_is_mounted_by_itself_is_written_over(tmp_path, monkeypatch):
+    path = tmp_path / "text.json"
+    write_text(path, "the old and longer text")
+    inode = path.stat().st_ino
+
+    def busy(self: Path, to: Path) -> Path:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", busy)
+    write_text(path, "new")
+    assert tree(tmp_path) == {"text.json": "new"}
+    assert path.stat().st_ino == inode
+
+
+def test_places_that_cannot_be_written_are_known_before(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for require in (require_writable_directory, require_writable_file):
+        require(tmp_path / "new" / "deep")
+        with pytest.raises(InvalidFileError, match=r"file is a file, so .*deep cannot be written"):
+            require(tmp_path / "file" / "deep")
+        with pytest.raises(UnwritableFileError, match="/proc/new cannot be written"):
+            require("/proc/new")
+    with pytest.raises(InvalidFileError, match="is a file; expected a directory"):
+        require_writable_directory(tmp_path / "file")
+    require_writable_file(tmp_path / "file")
+    with pytest.raises(InvalidFileError, match="is a folder; expected the name of a file"):
+        require_writable_file(tmp_path)
+    assert tree(tmp_path) == {"file": "mine"}
+    assert entries(tmp_path) == ["file"]
+
+
+# What a killed process leaves
 
 STOPS = """
 import os, signal, sys
@@ -209,10 +431,6 @@ def save(target: Path, kind: str) -> None:
     else:
         with replace_directory(target) as directory:
             (directory / "whole").write_text("mine")
-
-
-def entries(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
 
 
 @posix
@@ -273,7 +491,7 @@ def test_what_cannot_be_locked_stays(tmp_path, monkeypatch):
     def no_locks(descriptor: int, operation: int) -> None:
         raise OSError("no locks on this disk")
 
-    monkeypatch.setattr(atomic.fcntl, "flock", no_locks)
+    monkeypatch.setattr(temporary.fcntl, "flock", no_locks)
     left = atomic.neighbour(tmp_path / "target", "tmp")
     left.write_text("half")
     save(tmp_path / "target", "file")
@@ -283,7 +501,7 @@ def test_what_cannot_be_locked_stays(tmp_path, monkeypatch):
 @posix
 def test_a_place_that_is_taken_for_left_behind_at_once_is_given_up(tmp_path, monkeypatch):
     """Another process may see a neighbour before its own has locked it."""
-    opened, flock, lost = os.open, atomic.fcntl.flock, []
+    opened, flock, lost = os.open, temporary.fcntl.flock, []
 
     def open_late(path, *arguments):
         if not lost:
@@ -295,4 +513,4 @@ def test_a_place_that_is_taken_for_left_behind_at_once_is_given_up(tmp_path, mon
     save(tmp_path / "target", "directory")
     assert not lost[0].exists()
     assert tree(tmp_path) == {"target/whole": "mine"}
-    assert flock is atomic.fcntl.flock
+    assert flock is temporary.fcntl.flock

@@ -90,7 +90,7 @@ def test_a_wrong_input_has_its_error_and_leaves_nothing(
 
 
 def test_unusual_texts_and_numbers_are_kept(tmp_path: Path, subtests: pytest.Subtests) -> None:
-    texts = ["x" * 1_000_000, "half \ud800 character", "\0", "a\u202eb"]
+    texts = ["x" * 1_000_000, "\0", "a\u202eb"]
     for convert in (np.array, np.float64, list):
         model = CountingEmbedding(answer=lambda texts, vectors, convert=convert: convert(vectors))
         path = tmp_path / f"{convert.__name__}.sqlite3"

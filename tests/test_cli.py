@@ -85,13 +85,15 @@ def refused(result):
 # Help
 
 
-@pytest.mark.parametrize("words", ["", "--help", *(f"{name} --help" for name in COMMANDS)])
-def test_help_teaches_in_80_columns(run, words):
-    status, shown, errors = run(words)
-    assert (status, errors) == (0, "")
-    assert "Usage: llama-index-adapters" in shown
-    assert "\n    llama-index-adapters " in shown  # an example to copy, in a line of its own
-    assert max(map(len, shown.splitlines())) <= 80
+def test_help_teaches_in_80_columns(run, subtests):
+    for words in ("", "--help", *(f"{name} --help" for name in COMMANDS)):
+        with subtests.test(words=words):
+            status, shown, errors = run(words)
+            assert (status, errors) == (0, "")
+            assert "Usage: llama-index-adapters" in shown
+            # An example to copy, in a line of its own.
+            assert "\n    llama-index-adapters " in shown
+            assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_help_lists_every_command(run):
@@ -99,11 +101,12 @@ def test_help_lists_every_command(run):
     assert all(f"\n  {name} " in shown for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["generate", "finetune"])
-def test_help_shows_what_a_file_looks_like(run, command):
-    shown = run(f"{command} --help")[1]
-    assert '    {"queries":       {"q1": "How long is the warranty?"},\n' in shown
-    assert "LlamaIndex's JSON" in shown
+def test_help_shows_what_a_file_looks_like(run, subtests):
+    for command in ("generate", "finetune"):
+        with subtests.test(command=command):
+            shown = run(f"{command} --help")[1]
+            assert '    {"queries":       {"q1": "How long is the warranty?"},\n' in shown
+            assert "LlamaIndex's JSON" in shown
 
 
 def test_help_of_finetune_lists_choices_and_the_engine_s_defaults(run):
@@ -209,20 +212,23 @@ def test_options_reach_the_training(run, base, place):
     assert config["training"]["learning_rate"] == 0.01
 
 
-@pytest.mark.parametrize(
-    ("words", "adapter"),
-    [("", "auto"), ("--epochs 9", "auto"), ("--learning-rate 0.1", "linear"), ("--bias", "linear")],
-)
 def test_the_adapter_is_searched_for_unless_an_option_says_how_to_train(
-    run, base, monkeypatch, words, adapter
+    run, base, monkeypatch, subtests
 ):
     def stop(engine):
         raise InvalidOptionError(f"asked for {engine.adapter}")
 
     monkeypatch.setattr(EmbeddingAdapterFinetuneEngine, "finetune", stop)
-    status, _, errors = run(finetune(words, adapter="auto"))
-    assert status == 2
-    assert f"asked for {adapter}" in only_line(errors)
+    for words, adapter in (
+        ("", "auto"),
+        ("--epochs 9", "auto"),
+        ("--learning-rate 0.1", "linear"),
+        ("--bias", "linear"),
+    ):
+        with subtests.test(words):
+            status, _, errors = run(finetune(words, adapter="auto"))
+            assert status == 2
+            assert f"asked for {adapter}" in only_line(errors)
 
 
 def test_a_search_says_what_it_chose_and_on_which_questions(run, base):
@@ -329,6 +335,19 @@ def test_evaluate_against_the_adapter_in_use(run, base):
     assert "Keep the adapter in use: the candidate is worse" in shown
 
 
+def test_evaluate_says_what_copies_cost_and_merges_them(run, base):
+    save_adapter(Path("in-use"), IdentityAdapter(64))
+    content = json.loads(Path("test.json").read_text())
+    copied = {f"again {name}": text for name, text in content["corpus"].items()}
+    Path("twice.json").write_text(json.dumps({**content, "corpus": content["corpus"] | copied}))
+    line = "evaluate in-use twice.json --embed-model local --store s.sqlite3 --json r.json"
+    for merge in (False, True):
+        status, shown, errors = run(f"{line} --merge-copies" if merge else line)
+        assert (status, errors) == (0, "")
+        assert f"{len(copied)} passages are copies of others" in shown
+        assert json.loads(Path("r.json").read_text())["copies"]["merged"] == merge
+
+
 def test_evaluate_with_another_base_model(run, base, monkeypatch):
     assert run(finetune())[0] == 0
     assert "words, cannot be opened" in refused(run("evaluate adapter test.json"))
@@ -337,10 +356,11 @@ def test_evaluate_with_another_base_model(run, base, monkeypatch):
     assert "trained on 'words', but the base model is 'counting'" in line
 
 
-@pytest.mark.parametrize("name", ["locl", "openai", "openai:", "opnai:ada", "huggingface:", "x:y"])
-def test_a_wrong_name_of_an_embedding_model(run, name):
-    line = refused(run(f"finetune train.json -o adapter --embed-model {name}"))
-    assert f"--embed-model is {name!r}; expected local, openai:NAME" in line
+def test_a_wrong_name_of_an_embedding_model(run, subtests):
+    for name in ("locl", "openai", "openai:", "opnai:ada", "huggingface:", "x:y"):
+        with subtests.test(name=name):
+            line = refused(run(f"finetune train.json -o adapter --embed-model {name}"))
+            assert f"--embed-model is {name!r}; expected local, openai:NAME" in line
 
 
 def test_a_name_that_openai_does_not_have(run, monkeypatch):
@@ -428,37 +448,36 @@ def test_logging_is_afterwards_as_before(run, base):
 # Names
 
 
-@pytest.mark.parametrize(
-    ("label", "name"),
-    [
+def test_the_base_model_of_an_adapter_is_found_by_its_name(subtests):
+    for label, name in (
         ("sentence-transformers/all-MiniLM-L6-v2", "local"),
         ("text-embedding-3-small", "openai:text-embedding-3-small"),
         ("BAAI/bge-small-en-v1.5", "huggingface:BAAI/bge-small-en-v1.5"),
-    ],
-)
-def test_the_base_model_of_an_adapter_is_found_by_its_name(label, name):
-    assert models.name_of_base_model(label) == name
+    ):
+        with subtests.test(label=label, name=name):
+            assert models.name_of_base_model(label) == name
 
 
-@pytest.mark.parametrize("label", [None, "my-folder"])
-def test_a_base_model_without_a_telling_name_has_to_be_named(label):
-    with pytest.raises(InvalidOptionError, match="Say which it is: --embed-model"):
-        models.name_of_base_model(label)
+def test_a_base_model_without_a_telling_name_has_to_be_named(subtests):
+    for label in (None, "my-folder"):
+        with (
+            subtests.test(label=label),
+            pytest.raises(InvalidOptionError, match="Say which it is: --embed-model"),
+        ):
+            models.name_of_base_model(label)
 
 
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
+def test_code_that_opens_a_model(subtests):
+    for name, code in (
         ("local", "local_embedding()"),
         ("openai:text-embedding-3-large", 'OpenAIEmbedding(model="text-embedding-3-large")'),
         ("huggingface:a/b", 'HuggingFaceEmbedding("a/b")'),
-    ],
-)
-def test_code_that_opens_a_model(name, code):
-    line, expression = models.code_for(name)
-    assert expression == code
-    assert line.startswith("from ")
-    assert line.endswith(f"import {code.partition('(')[0]}")
+    ):
+        with subtests.test(name=name, code=code):
+            line, expression = models.code_for(name)
+            assert expression == code
+            assert line.startswith("from ")
+            assert line.endswith(f"import {code.partition('(')[0]}")
 
 
 def test_words_for_numbers():

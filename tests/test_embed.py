@@ -386,6 +386,7 @@ def test_a_full_disk_is_the_stores_error_not_the_models(store: EmbeddingStore) -
         ("one text", "texts is one str"),
         (["a", 1, None], r"2 texts are not str, the first at \[1, 2\] \(int\)"),
         (["a", " \n"], r"1 texts are empty, the first at \[1\]"),
+        (["a", "half \ud83d"], r"1 texts hold half of a surrogate pair.*, the first at \[1\]"),
     ],
 )
 def test_what_is_not_text_is_refused(store: EmbeddingStore, texts: Any, message: str) -> None:

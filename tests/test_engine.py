@@ -772,6 +772,11 @@ class TestData:
             with pytest.raises(InvalidOptionError, match=rf"^{name} holds texts, and embed_model"):
                 EmbeddingAdapterFinetuneEngine(given[0], None, val_dataset=given[1])
 
+    def test_a_name_is_no_embedding_model(self):
+        for given in (TRAIN, rotated(20)):
+            with pytest.raises(InvalidOptionError, match="embed_model is str; expected a LlamaInd"):
+                EmbeddingAdapterFinetuneEngine(given, "local")
+
     def test_a_dataset_that_is_none(self):
         with pytest.raises(InvalidDatasetError, match="is not a question set"):
             engine_of("train.json")

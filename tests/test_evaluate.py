@@ -71,6 +71,31 @@ def test_a_question_that_occurs_twice_counts_twice(tmp_path):
     assert comparison.wins + comparison.losses + comparison.ties == 3
 
 
+def test_equal_texts_are_copies_and_may_be_merged(tmp_path):
+    corpus = QUESTIONS.corpus
+    twice = {
+        "queries": {query: corpus[f"p{query[1:]}"] for query in QUESTIONS.queries},
+        "corpus": corpus | {f"again {name}": text for name, text in corpus.items()},
+        "relevant_docs": {query: [f"again p{query[1:]}"] for query in QUESTIONS.queries},
+    }
+    save_adapter(tmp_path / "adapter", IdentityAdapter(64))
+    model = AdapterEmbeddingModel(WordsEmbedding(), tmp_path / "adapter")
+    apart, merged = (
+        evaluate(
+            model,
+            twice,
+            store=tmp_path / "store.sqlite3",
+            merge_copies=merge,
+            show_progress=False,
+        ).comparison
+        for merge in (False, True)
+    )
+    assert apart.copies.passages == merged.copies.passages == 25
+    assert apart.base["mrr@10"] == 0.5
+    assert merged.base["mrr@10"] == 1
+    assert apart.copies.base_cost["mrr@10"] == merged.copies.base_cost["mrr@10"] == 0.5
+
+
 def test_an_identity_changes_nothing(tmp_path):
     save_adapter(tmp_path / "adapter", IdentityAdapter(64))
     model = AdapterEmbeddingModel(WordsEmbedding(), tmp_path / "adapter")
@@ -136,6 +161,7 @@ def test_the_record_has_every_stage_and_the_means(tmp_path):
     assert tuple(record["seconds"]) == STAGES == ("embed", "train", "evaluate")
     assert record["seconds"]["train"] == 0
     assert record["gains"]["ndcg@10"]["low"] <= record["gains"]["ndcg@10"]["high"]
+    assert record["copies"]["passages"] == 0
     assert (record["measured_on"], record["path"]) == ("test", str(tmp_path / "adapter"))
 
 

@@ -58,8 +58,10 @@ class TestGain:
 
 
 class TestNoGain:
-    @pytest.mark.parametrize("seed", range(4))
-    @pytest.mark.parametrize("family", [LinearAdapter, TwoLayerAdapter])
+    @pytest.mark.parametrize(
+        ("family", "seed"),
+        [(LinearAdapter, 0), (LinearAdapter, 1), (TwoLayerAdapter, 2), (TwoLayerAdapter, 3)],
+    )
     def test_the_identity(self, caplog, seed, family):
         validation = perfect(seed)
         with caplog.at_level(logging.INFO, logger="llama_index_adapters"):

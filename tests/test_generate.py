@@ -67,14 +67,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture(params=["sync", "threads", "async"])
+@pytest.fixture(params=["threads", "async"])
 def generate_pairs(request):
-    """The function in each of its three ways to make requests."""
+    """The function in both of its ways to make several requests; :func:`pairs` makes one."""
 
     def call(nodes, llm, **options):
         options = {"qa_generate_prompt_tmpl": PROMPT, "verbose": False, **options}
-        if request.param == "sync":
-            return generate_qa_embedding_pairs(nodes, llm, **options)
         options.setdefault("num_workers", 2)
         if request.param == "threads":
             return generate_qa_embedding_pairs(nodes, llm, **options)
@@ -125,7 +123,7 @@ def test_the_parameters_stand_in_llamaindexs_order():
 
 
 def test_the_settings_model_is_the_default(monkeypatch):
-    llm = ScriptedLLM()
+    llm = ScriptedLLM(lambda prompt: "What is it?\nWhy is it so?")
     monkeypatch.setattr(Settings, "_llm", llm)
     dataset = generate_qa_embedding_pairs(nodes_of("alpha"), verbose=False)
     assert len(dataset.queries) == 2
@@ -667,22 +665,20 @@ def test_a_directory_at_the_place_is_refused_before_anything_is_asked(tmp_path):
 # Options
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_impossible_options_are_refused_before_anything_is_asked(subtests):
+    for options, message in (
         ({"on_failure": "contine"}, r"use one of continue, fail\. Did you mean 'continue'\?"),
         ({"retry_limit": 0}, "retry_limit is 0; give a whole number from 1 on"),
         ({"num_questions_per_chunk": 0}, "num_questions_per_chunk is 0"),
         ({"save_every": 0}, "save_every is 0"),
         ({"num_workers": 1.5}, r"num_workers is 1\.5"),
         ({"qa_generate_prompt_tmpl": "Ask."}, r"has no \{context_str\}"),
-    ],
-)
-def test_impossible_options_are_refused_before_anything_is_asked(options, message):
-    llm = ScriptedLLM()
-    with pytest.raises(InvalidOptionError, match=message):
-        pairs(nodes_of("alpha"), llm, **options)
-    assert llm.prompts == []
+    ):
+        with subtests.test(options=options, message=message):
+            llm = ScriptedLLM()
+            with pytest.raises(InvalidOptionError, match=message):
+                pairs(nodes_of("alpha"), llm, **options)
+            assert llm.prompts == []
 
 
 def test_nodes_that_cannot_be_asked_about_are_refused():
@@ -706,7 +702,17 @@ def test_verbose_shows_a_progress_bar_and_nothing_is_printed(capsys, verbose):
     assert ("Generating questions" in err and "4/4" in err) == verbose
 
 
-def test_texts_with_half_characters_can_be_asked_about():
-    dataset = pairs([TextNode(id_="n", text="broken \ud800 text")], ScriptedLLM())
-    assert len(dataset.queries) == 2
+def test_a_node_with_half_an_emoji_is_left_out_by_name(caplog):
+    nodes = [*nodes_of("alpha"), TextNode(id_="cut", text="half \ud83d")]
+    llm = ScriptedLLM()
+    dataset = pairs(nodes, llm)
+    assert list(dataset.corpus) == [nodes[0].node_id]
+    assert "1 nodes were left out" in caplog.text
+    assert "cannot be encoded, the first of 'cut'" in caplog.text
+    assert len(llm.prompts) == 1
+    with pytest.raises(InvalidDatasetError, match="1 nodes, none of them with text that can be en"):
+        pairs(nodes[1:], llm)
+
+
+def test_texts_have_digests_whatever_is_in_them():
     assert text_digest("\ud800") != text_digest("\ud801")

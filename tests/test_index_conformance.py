@@ -159,6 +159,7 @@ def test_mining_can_ask_the_store(store, tmp_path):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("store", ["SimpleVectorStore"], indirect=True)
 def test_another_model_is_refused(store):
     index = index_of(store, make_nodes(), CountingEmbedding())
     with pytest.raises(ModelMismatchError, match=f"have {DIM} dimensions, those of .* {DIM + 1}"):

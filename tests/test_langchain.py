@@ -9,6 +9,7 @@ from langchain_core.documents import Document
 from langchain_core.stores import InMemoryStore
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_text_splitters import CharacterTextSplitter
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 
 from llama_index_adapters import AdapterEmbeddingModel, EmbeddingAdapterFinetuneEngine
 from llama_index_adapters.errors import InvalidOptionError
@@ -113,6 +114,18 @@ async def test_documents_pass_through_and_queries_are_adapted(adapted):
     assert query == await embeddings.aembed_query("tint1 beast2")
     assert query == adapted.get_query_embedding("tint1 beast2")
     assert query != base.vector("tint1 beast2")
+
+
+async def test_tokens_are_counted_once(adapted, monkeypatch):
+    counter = TokenCountingHandler(tokenizer=str.split)
+    for model in (adapted, adapted.base_embed_model):
+        monkeypatch.setattr(model, "callback_manager", CallbackManager([counter]))
+    embeddings = AdapterEmbeddings(adapted)
+    embeddings.embed_documents(["one two", "three"])
+    await embeddings.aembed_documents(["four"])
+    embeddings.embed_query("five six")
+    await embeddings.aembed_query("seven")
+    assert counter.total_embedding_token_count == 7
 
 
 def test_what_is_no_embedding_model_is_refused():

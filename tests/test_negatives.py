@@ -52,8 +52,9 @@ def sums(data: VectorDataset, queries: torch.Tensor, **options: object) -> torch
     return given._negatives.logsumexp(queries, ROWS, owner, positive).exp()
 
 
-@pytest.mark.parametrize("mined", [0, 3])
-@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize(
+    ("similarity", "mined"), [("cosine", 0), ("cosine", 3), ("dot_product", 3), ("euclidean", 0)]
+)
 def test_the_mean_of_many_samples_is_the_whole_corpus(similarity, mined):
     data, queries = dataset(similarity), torch.from_numpy(unit_rows(dataset().queries))
     unseen = np.array([7, 8, 30])
@@ -62,7 +63,7 @@ def test_the_mean_of_many_samples_is_the_whole_corpus(similarity, mined):
     drawn = torch.stack(
         [
             sums(data, queries, unseen=unseen, negatives=9, mined=near, seed=seed)
-            for seed in range(2000)
+            for seed in range(1000)
         ]
     )
     error = drawn.std(dim=0) / len(drawn) ** 0.5

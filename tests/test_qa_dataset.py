@@ -33,10 +33,13 @@ def test_every_relevant_passage_is_kept_in_order():
     assert dataset.mode == "text"
 
 
-@pytest.mark.parametrize("ids", [("n2", "n1", "n2"), ["n2", "n1", "n1"]])
-def test_repeated_ids_are_dropped_and_the_rest_keeps_its_order(ids):
-    dataset = EmbeddingQAFinetuneDataset(**mappings(relevant_docs={"q1": ids, "q2": ["n2"]}))
-    assert dataset.relevant_docs["q1"] == ["n2", "n1"]
+def test_repeated_ids_are_dropped_and_the_rest_keeps_its_order(subtests):
+    for ids in (("n2", "n1", "n2"), ["n2", "n1", "n1"]):
+        with subtests.test(ids=ids):
+            dataset = EmbeddingQAFinetuneDataset(
+                **mappings(relevant_docs={"q1": ids, "q2": ["n2"]})
+            )
+            assert dataset.relevant_docs["q1"] == ["n2", "n1"]
 
 
 def test_a_set_of_ids_becomes_a_list_in_one_certain_order():
@@ -62,6 +65,11 @@ WRONG = [
     ),
     ({"queries": {"q1": " \n", "q2": "x"}}, r"1 query with an empty text: 'q1'\."),
     ({"corpus": {"n1": "x", "n2": "", "n3": "\t"}}, r"2 passages with an empty text: 'n2', 'n3'\."),
+    (
+        {"queries": {"q1": "half \ud83d", "q2": "x"}},
+        r"1 query with half of a surrogate pair in the text, which no model can encode: 'q1'\.",
+    ),
+    ({"corpus": {"n1": "\ude00", "n2": "x", "n3": "y"}}, r"1 passage with half of .*: 'n1'\."),
     ({"queries": {}, "relevant_docs": {}}, r"is empty: it has no queries"),
     ({"corpus": {}}, r"is empty: it has no passages in the corpus"),
     (
@@ -75,12 +83,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG)
-def test_what_does_not_fit_together_is_refused_by_name(changes, message):
-    with pytest.raises(InvalidDatasetError, match=message):
-        EmbeddingQAFinetuneDataset(**mappings(**changes))
-    with pytest.raises(InvalidDatasetError, match=message):
-        EmbeddingQAFinetuneDataset.model_validate(mappings(**changes))
+def test_what_does_not_fit_together_is_refused_by_name(subtests):
+    for changes, message in WRONG:
+        with subtests.test(message):
+            with pytest.raises(InvalidDatasetError, match=message):
+                EmbeddingQAFinetuneDataset(**mappings(**changes))
+            with pytest.raises(InvalidDatasetError, match=message):
+                EmbeddingQAFinetuneDataset.model_validate(mappings(**changes))
 
 
 def test_every_kind_of_fault_is_named_at_once():
@@ -95,8 +104,14 @@ def test_every_kind_of_fault_is_named_at_once():
 def test_json_text_is_validated_too():
     text = json.dumps(mappings())
     assert EmbeddingQAFinetuneDataset.model_validate_json(text).queries == mappings()["queries"]
-    with pytest.raises(InvalidDatasetError, match="2 values are missing"):
-        EmbeddingQAFinetuneDataset.model_validate_json('{"queries": {}}')
+    for text, message in (
+        ('{"queries": {}}', "2 values are missing"),
+        ('{"queries": {"q1": "a", "q1": "b"}}', "the key 'q1' twice"),
+        ('{"queries": ', "is not JSON"),
+        (5, "is not JSON"),
+    ):
+        with pytest.raises(InvalidDatasetError, match=message):
+            EmbeddingQAFinetuneDataset.model_validate_json(text)
 
 
 def test_it_writes_the_bytes_that_llamaindex_writes(tmp_path):
@@ -120,23 +135,22 @@ def test_a_file_of_another_tool_may_hold_more(tmp_path):
     assert EmbeddingQAFinetuneDataset.from_json(path).queries == mappings()["queries"]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
+def test_a_file_of_another_shape_is_refused_with_its_path(tmp_path, subtests):
+    for content, message in (
         (b"\xff\xfe\x00", "is not UTF-8 text"),
         (b'{"queries": ', "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (b"[1]", "holds a JSON list; expected queries"),
+        (b'{"queries": {"q 1": "a", "q 1": "b"}}', "has the key 'q 1' twice in one object"),
         (b'{"queries": {"q": "x"}}', r"corpus: Field required.*expected queries \{query id"),
         (b'{"queries": {"q": 1}, "corpus": {}, "relevant_docs": {}}', r"queries\['q'\]: Input"),
-    ],
-)
-def test_a_file_of_another_shape_is_refused_with_its_path(tmp_path, content, message):
-    path = tmp_path / "set.json"
-    path.write_bytes(content)
-    with pytest.raises(InvalidFileError, match=message) as caught:
-        EmbeddingQAFinetuneDataset.from_json(path)
-    assert str(path) in str(caught.value)
+    ):
+        with subtests.test(message):
+            path = tmp_path / "set.json"
+            path.write_bytes(content)
+            with pytest.raises(InvalidFileError, match=message) as caught:
+                EmbeddingQAFinetuneDataset.from_json(path)
+            assert str(path) in str(caught.value)
 
 
 def test_contents_that_do_not_fit_are_named_with_the_path(tmp_path):
@@ -153,11 +167,14 @@ def test_a_missing_file_and_a_directory(tmp_path):
         EmbeddingQAFinetuneDataset.from_json(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "data", [mappings(), SimpleNamespace(**mappings()), EmbeddingQAFinetuneDataset(**mappings())]
-)
-def test_any_object_with_the_three_mappings_is_a_dataset(data):
-    assert as_dataset(data) == EmbeddingQAFinetuneDataset(**mappings())
+def test_any_object_with_the_three_mappings_is_a_dataset(subtests):
+    for data in (
+        mappings(),
+        SimpleNamespace(**mappings()),
+        EmbeddingQAFinetuneDataset(**mappings()),
+    ):
+        with subtests.test(data=data):
+            assert as_dataset(data) == EmbeddingQAFinetuneDataset(**mappings())
 
 
 def test_as_dataset_keeps_the_mode_ignores_the_rest_and_copies():

@@ -1,19 +1,33 @@
+# ruff: noqa: RUF001  questions are asked in many scripts
+
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.questions.generation.answer import parse_questions
 from llama_index_adapters.questions.generation.prompt import (
     DEFAULT_QA_GENERATE_PROMPT_TMPL,
     check_template,
-    parse_questions,
     question_prompt,
 )
+from tests.answers import ANSWERS, KEPT, LABELS
+
+# What an answer may be made of, in any order.
+PIECES = [
+    *("What is A?", "sort dict", "It is so.", "什么是B？", "\ud83d", " ", "\n", "\n\n", ": "),
+    *("<think>", "</think>", "<answer>", "</answer>", "<question>", "</question>"),
+    *('["', '", "', '"]', '{"question": "', '"}', "['", "```json\n", "```", "|", "**"),
+    *("1. ", "2. ", "- ", "Q1: ", "A1: ", "（1）", "Here are two questions:"),
+]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_the_dress_of_a_question_is_taken_off(subtests):
+    for line in (
         "What is A?",
         "1. What is A?",
         "12) What is A?",
@@ -52,15 +66,13 @@ from llama_index_adapters.questions.generation.prompt import (
         "'What is A?'",
         "`What is A?`",
         "What   is\tA?",
-    ],
-)
-def test_the_dress_of_a_question_is_taken_off(line):
-    assert parse_questions(line, 5) == ["What is A?"]
+    ):
+        with subtests.test(line=line):
+            assert parse_questions(line, 5) == ["What is A?"]
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
+def test_what_belongs_to_a_question_stays(subtests):
+    for question in (
         "2021 revenue of Lyft?",
         "3.5 inch drives hold how much?",
         "3.x releases end when?",
@@ -80,16 +92,14 @@ def test_the_dress_of_a_question_is_taken_off(line):
         "Sure, but is it safe?",
         "python sort dict by value",
         "Here comes the sun: who wrote it?",
-    ],
-)
-def test_what_belongs_to_a_question_stays(question):
-    assert parse_questions(question, 5) == [question]
-    assert parse_questions(f"1. {question}", 5) == [question]
+    ):
+        with subtests.test(question=question):
+            assert parse_questions(question, 5) == [question]
+            assert parse_questions(f"1. {question}", 5) == [question]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_what_is_no_question_is_left_out(subtests):
+    for line in (
         "",
         "   ",
         "Here are two questions:",
@@ -109,16 +119,50 @@ def test_what_belongs_to_a_question_stays(question):
         "Answer: It is a letter.",
         "Let me know if you need more!",
         "I hope these help.",
-    ],
-)
-def test_what_is_no_question_is_left_out(line):
-    assert parse_questions(f"{line}\nWhat is A?\n{line}", 5) == ["What is A?"]
+    ):
+        with subtests.test(line=line):
+            assert parse_questions(f"{line}\nWhat is A?\n{line}", 5) == ["What is A?"]
 
 
-def test_thoughts_are_left_out():
-    assert parse_questions("<think>\nWhat would they ask?\n</think>\nWhat is A?", 5) == [
-        "What is A?"
-    ]
+def test_the_questions_of_an_answer(subtests):
+    for case, (answer, questions) in ANSWERS.items():
+        with subtests.test(case):
+            assert parse_questions(answer, 5) == questions
+
+
+def test_a_label_is_known_by_its_shape(subtests):
+    for label in LABELS:
+        for question in ("What is A?", "什么是A？"):
+            with subtests.test(label):
+                assert parse_questions(label + question, 5) == [question]
+
+
+def test_what_looks_like_a_label_and_is_none_stays(subtests):
+    for question in KEPT:
+        for answer in (question, f"1. {question}", f"{question}\nWhat is B?"):
+            with subtests.test(answer):
+                assert parse_questions(answer, 5)[0] == question
+
+
+def test_how_many_were_asked_for_tells_what_is_read_in_two_ways():
+    """A line of two questions is one of them where there are lines enough, or else two."""
+    line = "Is it red? Is it big?"
+    assert parse_questions(line, 1) == [line]
+    assert parse_questions(line, 2) == ["Is it red?", "Is it big?"]
+    assert parse_questions("sort dict\nsort list", 2) == ["sort dict", "sort list"]
+    assert parse_questions("some words about it\nsort dict\nsort list", 2) == []
+    assert parse_questions("Windows 7: How do I reset it?", 2) == ["Windows 7: How do I reset it?"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.integers(1, 3))
+def test_whatever_the_answer(answer, limit):
+    questions = parse_questions(answer, limit)
+    assert len(questions) <= limit
+    for question in questions:
+        assert question == " ".join(question.split())
+        assert re.search(r"\w", question)
+        assert "\ud83d" not in question
 
 
 def test_repetitions_are_dropped_before_the_limit_counts():
@@ -145,17 +189,17 @@ def test_literal_braces_of_a_template_are_written_twice():
     assert question_prompt(template, "{x}", 2) == '{"n": 2} {x}'
 
 
-@pytest.mark.parametrize(
-    ("template", "message"),
-    [
+def test_a_template_that_cannot_be_filled_in_is_refused(subtests):
+    for template, message in (
         ("Ask {num_questions_per_chunk} questions", r"has no \{context_str\}, so the passage is"),
         ("{context_str} {language}", r"nothing is known for: \{language\}\. It needs"),
         ('{"a": 1} {context_str}', r'nothing is known for: \{"a"\}.*\{\{ and \}\}'),
         ("{} {context_str}", r"nothing is known for: \{\}"),
         ("{context_str", "is not a template"),
         (None, "is not a template"),
-    ],
-)
-def test_a_template_that_cannot_be_filled_in_is_refused(template, message):
-    with pytest.raises(InvalidOptionError, match=message):
-        check_template(template)
+    ):
+        with (
+            subtests.test(template=template, message=message),
+            pytest.raises(InvalidOptionError, match=message),
+        ):
+            check_template(template)

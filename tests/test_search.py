@@ -108,13 +108,15 @@ class TestChoice:
         # On what it was trained on it is better than that.
         assert served(found.adapter, train) > chosen.ndcg + 0.02
 
-    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize(
+        "seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))]
+    )
     def test_random_relevance_gives_the_identity(self, seed):
         found = search_adapter(unrelated(seed), None, OPTIONS)
         assert isinstance(found.adapter, IdentityAdapter)
         assert max(trial.epoch or 0 for trial in found.trials) > 0  # others were trained
 
-    @pytest.mark.parametrize("seed", range(2))
+    @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
     def test_ten_lucky_validation_queries_move_nothing(self, seed):
         train, few = unrelated(seed), unrelated(seed + 50, n_queries=10)
         assert isinstance(search_adapter(train, few, OPTIONS).adapter, IdentityAdapter)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from llama_index.core.schema import TextNode
 
 from llama_index_adapters import EmbeddingQAFinetuneDataset, generate_qa_embedding_pairs
-from llama_index_adapters.adapters.disk.save import save_adapter
+from llama_index_adapters.adapters.disk import read
+from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
-from llama_index_adapters.errors import UnwritableFileError
+from llama_index_adapters.errors import InvalidAdapterError, UnwritableFileError
 from llama_index_adapters.files.atomic import write_text
+from llama_index_adapters.files.temporary import neighbour
 from llama_index_adapters.questions.generation.journal import Entry, Journal
 from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.vectors.embed import Embedder
@@ -161,6 +168,151 @@ def test_several_share_one_path(job: str, kind: str, tmp_path: Path) -> None:
             assert store.count() == 40  # none lost, none twice
     else:
         assert [entry.name for entry in tmp_path.iterdir()] == [job]
+
+
+# An adapter in a directory that stays: its files are replaced one by one
+
+
+def _save_inside(path: str, number: int) -> None:
+    os.chdir(path)
+    _save_all(".", number)
+    assert Path.cwd() == Path(path)
+
+
+def _stop_at(path: str, renames: int) -> None:
+    """Save into the current directory and be killed at one of the renames."""
+    os.chdir(path)
+    replace, seen = Path.replace, []
+
+    def killed(self: Path, to: Path) -> Path:
+        if len(seen) == renames:
+            os.kill(os.getpid(), signal.SIGKILL)
+        seen.append(to)
+        return replace(self, to)
+
+    with patch.object(Path, "replace", killed):
+        save_adapter(path, LinearAdapter(8))
+
+
+def _names(folder: Path | str) -> list[str]:
+    return sorted(entry.name for entry in Path(folder).iterdir())
+
+
+def _in_a_process(job: Any, *arguments: Any) -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.test_sharing"])
+    process = context.Process(target=job, args=arguments)
+    process.start()
+    return process
+
+
+def test_several_save_into_one_directory_that_stays(tmp_path: Path) -> None:
+    path = str(tmp_path / "adapter")
+    save_adapter(path, LinearAdapter(4))
+    inode = Path(path).stat().st_ino
+    savers = [_in_a_process(_save_inside, path, number) for number in range(3)]
+    while any(saver.is_alive() for saver in savers):
+        load_saved(path)  # whatever moment it is, the adapter is whole
+    assert [saver.exitcode for saver in savers] == [0] * 3
+    assert Path(path).stat().st_ino == inode
+    assert _names(path) == ["README.md", "config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(("renames", "dimension"), [(0, 4), (1, 4), (2, 8)])
+def test_a_kill_between_two_files_leaves_a_whole_adapter(
+    renames: int, dimension: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "adapter"
+    save_adapter(path, LinearAdapter(4))
+    killed = _in_a_process(_stop_at, str(path), renames)
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    assert load_saved(path).transform.query_dim == dimension
+    assert len(_names(path)) == 7 - renames  # three files, what is to replace them, and a whole set
+    require_own_directory(path)
+    again = _in_a_process(_save_inside, str(path), 1)
+    again.join(60)
+    assert again.exitcode == 0
+    assert _names(path) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_a_pending_directory_elsewhere_is_not_read(tmp_path: Path) -> None:
+    path, outside = tmp_path / "adapter", tmp_path / "outside"
+    save_adapter(path, LinearAdapter(4))
+    save_adapter(outside, LinearAdapter(8))
+    shutil.copy(outside / "config.json", path)
+    neighbour(path / "new", "tmp").symlink_to(outside)
+    with pytest.raises(InvalidAdapterError, match="do not belong together"):
+        load_saved(path)
+
+
+def test_llamaindex_s_config_is_not_read_with_the_weights_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, of_llamaindex = tmp_path / "adapter", LinearAdapter(4)
+    config = {"in_features": 4, "out_features": 4, "bias": False}
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config))
+    torch.save(of_llamaindex.state_dict(), path / "pytorch_model.bin")
+    read_config, written = read.read_config, []
+
+    def replaced_meanwhile(directory: Path) -> Any:
+        found = read_config(directory)
+        if found == config:
+            written.append(save_adapter(path, LinearAdapter(4)))
+        return found
+
+    monkeypatch.setattr(read, "read_config", replaced_meanwhile)
+    assert [load_saved(path).fingerprint] == written
+
+
+MOUNTED = """
+import os, sys
+from pathlib import Path
+from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
+from llama_index_adapters.adapters.learned.linear import LinearAdapter
+from llama_index_adapters.files.atomic import write_text
+from llama_index_adapters.serving.saved import load_saved
+
+folder = Path(sys.argv[1])
+(folder / "volume" / "lost+found").mkdir()
+for place in (folder / "bound", folder / "volume"):
+    inode = place.stat().st_ino
+    for dimension in (4, 8):
+        require_own_directory(place)
+        save_adapter(place, LinearAdapter(dimension))
+        assert load_saved(place).transform.query_dim == dimension
+    assert place.stat().st_ino == inode
+    print(sorted(os.listdir(place)))
+write_text(folder / "set.json", "new")
+print((folder / "set.json").read_text())
+"""
+
+
+def test_mount_points(tmp_path: Path) -> None:
+    mounts = 'cd "$1" && mount --bind bound bound && mount -t tmpfs none volume'
+    program = f'{mounts} && mount --bind set.json set.json && exec "$2" -c "$3" "$1"'
+    for name in ("bound", "volume"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "set.json").write_text("old")
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    try:
+        subprocess.run([*command, mounts, "sh", tmp_path], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"nothing can be mounted here ({error}); test_atomic.py simulates it")
+    ended = subprocess.run(
+        [*command, program, "sh", tmp_path, sys.executable, MOUNTED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout.splitlines() == [
+        "['README.md', 'config.json', 'model.safetensors']",
+        "['README.md', 'config.json', 'lost+found', 'model.safetensors']",
+        "new",
+    ], ended.stderr
+    assert _names(tmp_path) == ["bound", "set.json", "volume"]
 
 
 def _hold(path: str, ready: Any) -> None:

@@ -102,6 +102,22 @@ def test_by_passage_the_same_text_is_never_on_two_sides():
     assert not left & right
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_by_passage_equal_passages_are_never_on_two_sides(seed):
+    """Thirty texts under two ids, a question about each id; ten more that nobody asks about."""
+    ids = [f"n{row}" for row in range(60)]
+    dataset = EmbeddingQAFinetuneDataset(
+        queries={f"q{row}": f"question {row}" for row in range(60)},
+        corpus={name: f"passage {row % 30}" for row, name in enumerate(ids)}
+        | {f"u{row}": f"unasked {row % 10}" for row in range(20)},
+        relevant_docs={f"q{row}": [name] for row, name in enumerate(ids)},
+    )
+    left, right = split_by_passage(dataset, (0.5, 0.5), seed=seed)
+    assert sizes([left, right]) == [30, 30]
+    assert not {*left.corpus.values()} & {*right.corpus.values()}
+    assert len(left.corpus) == len(right.corpus) == 40
+
+
 def test_by_passage_each_side_gets_large_and_small_groups():
     judgements = [[passage] for passage in range(120) for _ in range(1 + passage % 4)]
     sides = split_by_passage(question_set(judgements), (0.5, 0.25, 0.25))

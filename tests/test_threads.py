@@ -75,50 +75,53 @@ def write(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
+# What a container says of itself, and how many processors that leaves of sixteen.
+QUOTAS = (
+    ({}, 16),
+    ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 16),
+    ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+    # Less than two processors, and less than one: a thread is the least there can be.
+    ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1),
+    ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1),
+    # Any group on the way may set a bound, not the process's own alone.
+    (
+        {
+            "proc/self/cgroup": "0::/user.slice/work.service\n",
+            "sys/fs/cgroup/user.slice/cpu.max": "300000 100000\n",
+            "sys/fs/cgroup/user.slice/work.service/cpu.max": "900000 100000\n",
+        },
+        3,
+    ),
+    # Version 1; the path on the host is not visible in the container.
+    (
+        {
+            "proc/self/cgroup": "5:memory:/docker/1f\n4:cpuacct,cpu:/docker/1f\n0::/\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+        },
+        2,
+    ),
+    (
+        {
+            "proc/self/cgroup": "4:cpu:/\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+        },
+        16,
+    ),
+)
+
+
 class TestUsableProcessors:
     @pytest.fixture(autouse=True)
     def sixteen(self, monkeypatch):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
 
-    @pytest.mark.parametrize(
-        ("files", "expected"),
-        [
-            ({}, 16),
-            ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 16),
-            ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
-            # Less than two processors, and less than one: a thread is the least there can be.
-            ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1),
-            ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1),
-            # Any group on the way may set a bound, not the process's own alone.
-            (
-                {
-                    "proc/self/cgroup": "0::/user.slice/work.service\n",
-                    "sys/fs/cgroup/user.slice/cpu.max": "300000 100000\n",
-                    "sys/fs/cgroup/user.slice/work.service/cpu.max": "900000 100000\n",
-                },
-                3,
-            ),
-            # Version 1; the path on the host is not visible in the container.
-            (
-                {
-                    "proc/self/cgroup": "5:memory:/docker/1f\n4:cpuacct,cpu:/docker/1f\n0::/\n",
-                    "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000\n",
-                    "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-                },
-                2,
-            ),
-            (
-                {
-                    "proc/self/cgroup": "4:cpu:/\n",
-                    "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
-                    "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-                },
-                16,
-            ),
-        ],
-    )
-    def test_a_quota_bounds_them(self, tmp_path, files, expected):
-        assert usable_processors(write(tmp_path, files)) == expected
+    def test_a_quota_bounds_them(self, tmp_path, subtests):
+        for number, (files, expected) in enumerate(QUOTAS):
+            with subtests.test(files=files):
+                root = write(tmp_path / str(number), files)
+                assert usable_processors(root) == expected
 
     def test_so_does_the_affinity(self, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})

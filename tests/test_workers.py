@@ -135,25 +135,21 @@ def together(tmp_path_factory):
     return lambda case, rank: dict(np.load(folder / f"{case} {rank}.npz"))
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_several_workers_train_what_one_trains(together, case):
-    alone = result_of(case)
-    first = together(case, 0)
-    assert first.keys() == alone.keys()
-    assert first["best epoch"] == alone["best epoch"]
-    start = {f"weight {name}": value for name, value in CASES[case][0]().arrays().items()}
-    assert any(np.abs(alone[name] - value).max() > 0.01 for name, value in start.items())
-    for name, values in alone.items():
-        if name != "weight seen":
-            np.testing.assert_allclose(first[name], values, atol=2e-5, err_msg=name)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_all_workers_end_with_the_same(together, case):
-    first, *others = (together(case, rank) for rank in range(SIZE))
-    for other in others:
-        for name, values in first.items():
-            np.testing.assert_array_equal(other[name], values, err_msg=name)
+def test_several_workers_train_what_one_trains(together, subtests):
+    for case in CASES:
+        with subtests.test(case):
+            alone = result_of(case)
+            first, *others = (together(case, rank) for rank in range(SIZE))
+            assert first.keys() == alone.keys()
+            assert first["best epoch"] == alone["best epoch"]
+            start = {f"weight {name}": value for name, value in CASES[case][0]().arrays().items()}
+            assert any(np.abs(alone[name] - value).max() > 0.01 for name, value in start.items())
+            for name, values in alone.items():
+                if name != "weight seen":
+                    np.testing.assert_allclose(first[name], values, atol=2e-5, err_msg=name)
+            for other in others:  # all of them end with the same
+                for name, values in first.items():
+                    np.testing.assert_array_equal(other[name], values, err_msg=name)
 
 
 def test_a_search_by_several_workers(together):

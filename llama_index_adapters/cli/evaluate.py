@@ -67,6 +67,14 @@ def evaluate(
     similarity: SimilarityOption = "cosine",
     store: StoreOption = None,
     seed: SeedOption = 0,
+    merge_copies: Annotated[
+        bool,
+        typer.Option(
+            "--merge-copies",
+            help="Take passages of the same text under different ids as one. Without it each is "
+            "ranked by itself, and the table says what that costs.",
+        ),
+    ] = False,
     json: JsonOption = None,
 ) -> None:
     """Compare base and adapted on a question set."""
@@ -94,6 +102,7 @@ def evaluate(
         store=store,
         similarity=cast(Similarity, similarity),
         seed=seed,
+        merge_copies=merge_copies,
         show_progress=shows_progress(),
     )
     label = IdentifiedModel(base_model).label

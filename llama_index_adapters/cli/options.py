@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from llama_index_adapters.errors import InvalidFileError, UnwritableFileError, closest_name
+from llama_index_adapters.errors import closest_name
+from llama_index_adapters.files.atomic import require_writable_directory, require_writable_file
 from llama_index_adapters.retrieval.ranking import SIMILARITIES
 
 
@@ -31,28 +31,13 @@ def one_of(values: Sequence[str]) -> Callable[[str], str]:
 
 def _file_to_write(path: Path | None) -> Path | None:
     if path is not None:
-        if path.is_dir():
-            raise InvalidFileError(f"{path} is a folder; expected the name of a file to write.")
-        _require_place(path)
+        require_writable_file(path)
     return path
 
 
 def _directory_to_write(path: Path) -> Path:
-    if path.exists() and not path.is_dir():
-        raise InvalidFileError(f"{path} is a file; expected a directory, or nothing, to write to.")
-    _require_place(path)
+    require_writable_directory(path)
     return path
-
-
-def _require_place(path: Path) -> None:
-    """Refuse a path whose folder is a file or cannot be written."""
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise InvalidFileError(f"{folder} is a file, so {path} cannot be written.")
-    if not os.access(folder, os.W_OK):
-        raise UnwritableFileError(f"{path} cannot be written: {folder} is not yours to write to.")
 
 
 StoreOption = Annotated[

@@ -79,8 +79,8 @@ class TrainingData:
         store: path of the store of vectors.
 
     Raises:
-        InvalidOptionError: when a part needs an embedding model and there is none, or vectors
-            say another similarity.
+        InvalidOptionError: when a part needs an embedding model and there is none, what is given
+            for it is something else, or vectors say another similarity.
         InvalidDatasetError: when the parts of a dataset do not fit together.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from llama_index_adapters.checks import require_number, require_whole, seeded_generator
 from llama_index_adapters.errors import InvalidVectorsError
+from llama_index_adapters.evaluation.copies import Copies, metrics_with_merged_copies
 from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
@@ -57,6 +58,8 @@ class Comparison:
         metric: the key of the nDCG that ``p_value``, ``wins``, ``losses``, ``ties``,
             :meth:`worst` and :meth:`best` look at, such as ``"ndcg@10"``.
         per_query: the metrics of every query, base and adapted.
+        copies: how many passages equal another one, and what that costs; None where only metrics
+            were compared.
     """
 
     base: dict[str, float]
@@ -69,6 +72,7 @@ class Comparison:
     confidence: float
     metric: str
     per_query: PerQuery = field(repr=False)
+    copies: Copies | None = None
 
     def worst(self, n: int = 10) -> NDArray[np.int64]:
         """Return the rows of at most ``n`` queries whose nDCG fell, the largest loss first."""
@@ -90,6 +94,7 @@ class Comparison:
             "wins": self.wins,
             "losses": self.losses,
             "ties": self.ties,
+            "copies": None if self.copies is None else self.copies.to_dict(),
         }
 
     def table(self, base: str = "base", adapted: str = "adapted") -> Table:
@@ -109,6 +114,7 @@ class Comparison:
                 f"{queries:,} queries, {_label(self.metric)}: {self.wins:,} better, "
                 f"{self.losses:,} worse, {self.ties:,} the same\n"
                 f"paired randomisation test: p {_p_text(self.p_value)}"
+                f"{self._copies_text(base, adapted)}"
             ),
             caption_justify="left",
         )
@@ -138,7 +144,20 @@ class Comparison:
         table.box = box.MARKDOWN
         text = StringIO()
         Console(file=text, width=80, color_system=None, force_jupyter=False).print(table)
-        return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip()
+        return "\n".join(line.rstrip() for line in text.getvalue().split("\n")).strip()
+
+    def _copies_text(self, base: str, adapted: str) -> str:
+        copies = self.copies
+        if copies is None or not copies.passages:
+            return ""
+        text = f"\n{copies.passages:,} passages are copies of others"
+        costs = copies.base_cost.get(self.metric), copies.adapted_cost.get(self.metric)
+        if None in costs:
+            return f"{text}."
+        text += " and merged; apart they\nwould cost" if copies.merged else ", which costs\n"
+        return (
+            f"{text} {costs[0]:.4f} ({base}) and {costs[1]:.4f} ({adapted}) {_label(self.metric)}"
+        )
 
     def _changes(self) -> NDArray[np.float64]:
         return _differences(self.per_query.base, self.per_query.adapted, self.metric)
@@ -219,6 +238,7 @@ def compare_queries(
     base_queries: ArrayLike | None = None,
     k: int = 10,
     seed: int = 0,
+    merge_copies: bool = False,
 ) -> Comparison:
     """Rank the corpus for base and adapted query vectors and compare the two rankings.
 
@@ -230,6 +250,9 @@ def compare_queries(
             passages: such queries rank nothing before they are adapted, so there is no base.
         k: how many passages to look at.
         seed: the same seed gives the same numbers.
+        merge_copies: take passages with equal vectors as one, which is relevant when one of them
+            is. By default every passage is ranked by itself, as trec_eval does; what that costs is
+            in the comparison's ``copies`` either way.
 
     Returns:
         The comparison at ``k``, on every metric of
@@ -247,11 +270,18 @@ def compare_queries(
                 f"{passage_dim}, or score the adapted queries alone with ranking.metrics_at_k."
             )
         base_queries = data.queries
-    base, adapted = (
-        metrics_at_k(data.top_k(queries, k), data.relevance, k)
-        for queries in (base_queries, adapted_queries)
-    )
-    return compare(base, adapted, seed=seed)
+    asked = base_queries, adapted_queries
+    as_they_are = [metrics_at_k(data.top_k(queries, k), data.relevance, k) for queries in asked]
+    merged = as_they_are
+    n_copies = int(np.count_nonzero(data.copies != np.arange(len(data.copies))))
+    if n_copies:
+        merged = [metrics_with_merged_copies(data, queries, k) for queries in asked]
+    costs = [
+        {name: mean - apart[name] for name, mean in mean_metrics(one).items()}
+        for one, apart in zip(merged, map(mean_metrics, as_they_are), strict=True)
+    ]
+    comparison = compare(*(merged if merge_copies else as_they_are), seed=seed)
+    return replace(comparison, copies=Copies(n_copies, merge_copies, *costs))
 
 
 def _checked_metric(base: PerQueryMetrics, adapted: PerQueryMetrics) -> str:

@@ -43,6 +43,7 @@ def evaluate(
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",
     seed: int = 0,
+    merge_copies: bool = False,
     show_progress: bool = True,
 ) -> Evaluation:
     """Compare an adapted embedding model with its base model on a question set.
@@ -58,6 +59,9 @@ def evaluate(
             cache directory.
         similarity: how your vector store compares vectors.
         seed: the same seed gives the same intervals.
+        merge_copies: take passages of the same text under different ids as one, which is relevant
+            when one of them is. By default each is ranked by itself, as trec_eval does. How many
+            copies there are, and what they cost, is in ``comparison.copies`` either way.
         show_progress: show a progress bar while the model works.
 
     Returns:
@@ -79,7 +83,7 @@ def evaluate(
     embedded = embedder.dataset(dataset, similarity=similarity)
     started = time.perf_counter()
     adapted = embed_model.transform_queries(embedded.data.queries)
-    comparison = compare_queries(embedded.data, adapted, seed=seed)
+    comparison = compare_queries(embedded.data, adapted, seed=seed, merge_copies=merge_copies)
     seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
     return Evaluation(comparison, embedded.cost.texts, seconds)
 

@@ -66,6 +66,7 @@ def compare_adapters(
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",
     seed: int = 0,
+    merge_copies: bool = False,
     show_progress: bool = True,
 ) -> Replacement:
     """Compare two adapters of one base model on the same questions and the same vectors.
@@ -80,6 +81,8 @@ def compare_adapters(
             cache directory.
         similarity: how your vector store compares vectors.
         seed: the same seed gives the same intervals.
+        merge_copies: take passages of the same text under different ids as one, as
+            :func:`llama_index_adapters.evaluate` does.
         show_progress: show a progress bar while the model works.
 
     Raises:
@@ -109,6 +112,7 @@ def compare_adapters(
         candidate.transform_queries(embedded.data.queries),
         base_queries=in_use.transform_queries(embedded.data.queries),
         seed=seed,
+        merge_copies=merge_copies,
     )
     seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
     return Replacement(comparison, embedded.cost.texts, seconds)

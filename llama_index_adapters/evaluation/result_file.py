@@ -41,7 +41,8 @@ def result_record(
         ``base`` and ``adapted`` (each with ``hit_rate@10``, ``mrr@10``, ``ndcg@10``,
         ``recall@10`` and more), ``adapter``, ``seconds``, ``texts_embedded``; then
         ``measured_on``, ``embed_model``, ``path``, ``gains`` with their intervals, ``p_value``,
-        ``wins``, ``losses``, ``ties`` and the version of this package.
+        ``wins``, ``losses``, ``ties``, ``copies`` (how many passages equal another one, and what
+        that costs) and the version of this package.
     """
     measured = comparison.to_dict()
     return {

@@ -6,6 +6,8 @@ No message repeats what a file holds: it may be private.
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
@@ -37,18 +39,62 @@ def read_text(path: str | PathLike[str], expected: str) -> str:
         raise InvalidFileError(f"{file} {found}; {expected}.") from error
 
 
-def parse_json(text: str, where: str, expected: str) -> Any:
+def lines_of(text: str) -> list[str]:
+    r"""Return the lines of text, without their ends.
+
+    A line ends with ``\n`` or ``\r\n``. ``str.splitlines`` would also break at U+2028, NEL, form
+    feed and others, which are part of a text.
+    """
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def parse_json(
+    text: str | bytes | bytearray,
+    where: str,
+    expected: str,
+    *,
+    shown_key: Callable[[str], str] = repr,
+) -> Any:
     """Return what JSON text holds.
 
     Args:
         text: the text.
         where: the file, or the line of it, for the message.
         expected: what it should be, the end of the message.
+        shown_key: how the message names a key; by default as it is, because ids are not private.
 
     Raises:
-        InvalidFileError: when it is not JSON.
+        InvalidFileError: when it is not JSON, or an object of it has a key twice.
     """
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # a number of too many digits among them
+        return json.loads(text, object_pairs_hook=_without_repetition)
+    except _RepeatedKeyError as error:
+        raise InvalidFileError(
+            f"{where} has the key {shown_key(error.key)} twice in one object, and one of the "
+            "values would be lost. Leave one out, or give them different names."
+        ) from None
+    except (TypeError, ValueError, RecursionError) as error:  # too many digits among them
         raise InvalidFileError(f"{where} is not JSON ({error}); {expected}.") from error
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether text can be written as UTF-8: it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class _RepeatedKeyError(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; the built-in reader would keep the last of two equal keys."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise _RepeatedKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return content

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import UnwritableFileError
 
 
@@ -30,6 +31,8 @@ class CorpusFiles:
     """
 
     def __init__(self, directory: str | PathLike[str] | None = None) -> None:
+        if directory is not None:
+            directory = as_path(directory, "directory")
         try:
             self._directory = tempfile.TemporaryDirectory(
                 prefix="llama-index-adapters-", dir=directory, ignore_cleanup_errors=True
@@ -41,7 +44,7 @@ class CorpusFiles:
             ) from error
         self._path = Path(self._directory.name)
         self._vectors: BinaryIO = (self._path / "vectors.npy").open("wb")
-        self._lines: BinaryIO = (self._path / "nodes.jsonl").open("w+b")
+        self._lines: BinaryIO = (self._path / "nodes.jsonl").open("wb")
         self._ends = array("q")
         self._dim = 0
 
@@ -69,6 +72,7 @@ class CorpusFiles:
             for line in lines:
                 position += self._lines.write(line.encode("utf-8", "surrogatepass") + b"\n")
                 self._ends.append(position)
+            self._lines.flush()
         except OSError as error:
             raise UnwritableFileError(
                 f"Vectors could not be written to {self._path} ({error}). Name a directory with "
@@ -80,7 +84,6 @@ class CorpusFiles:
         self._vectors.seek(0)
         self._write_header(len(self))
         self._vectors.close()
-        self._lines.flush()
         mapped: NDArray[np.float32] = np.load(self._path / "vectors.npy", mmap_mode="r")
         return mapped
 
@@ -91,10 +94,12 @@ class CorpusFiles:
         self._directory.cleanup()
 
     def line(self, row: int) -> str:
-        """Return the line of one vector."""
+        """Return the line of one vector; any thread may ask, and a forked process too."""
         start = self._ends[row - 1] if row else 0
-        self._lines.seek(start)
-        return self._lines.read(self._ends[row] - start).decode("utf-8", "surrogatepass")
+        # Opened for each line: a position that is shared is moved by others before the read.
+        with (self._path / "nodes.jsonl").open("rb") as lines:
+            lines.seek(start)
+            return lines.read(self._ends[row] - start).decode("utf-8", "surrogatepass")
 
     def _write_header(self, rows: int) -> None:
         # numpy leaves room in the header for the first axis to grow.

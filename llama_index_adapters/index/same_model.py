@@ -7,6 +7,7 @@ from llama_index.core.schema import MetadataMode
 
 from llama_index_adapters.checks import seeded_generator
 from llama_index_adapters.errors import InvalidDatasetError, ModelMismatchError
+from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.index.corpus import IndexCorpus
 from llama_index_adapters.retrieval.ranking import unit_rows
 from llama_index_adapters.vectors.identity import IdentifiedModel
@@ -72,7 +73,7 @@ def _some_passages(corpus: IndexCorpus, seed: int) -> tuple[list[int], list[str]
         for node in corpus.nodes_of([row]):
             # The form that VectorStoreIndex embeds.
             text = node.get_content(metadata_mode=MetadataMode.EMBED)
-            if text.strip():
+            if text.strip() and is_encodable(text):
                 rows.append(row)
                 texts.append(text)
         if len(texts) == CHECKED_PASSAGES:

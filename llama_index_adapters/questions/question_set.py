@@ -15,14 +15,17 @@ from llama_index.core.bridge.pydantic import (
     model_validator,
 )
 
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidDatasetError, InvalidFileError
 from llama_index_adapters.files.atomic import write_text
-from llama_index_adapters.files.text import parse_json, read_text
+from llama_index_adapters.files.text import is_encodable, parse_json, read_text
 
 _EXPECTED = (
     "expected queries {query id: text}, corpus {passage id: text} and "
     "relevant_docs {query id: [passage ids]}"
 )
+_CUT = "with half of a surrogate pair in the text, which no model can encode"
+_CUT_ADVICE = "Leave them out, or mend the text."
 _SHOWN = 3
 _Self = TypeVar("_Self", bound="EmbeddingQAFinetuneDataset")
 
@@ -92,7 +95,8 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
 
     Raises:
         InvalidDatasetError: for a wrong type, unknown ids, a query without a relevant passage,
-            an empty text or an empty set. The message names the first offenders and their number.
+            an empty text, a text that cannot be encoded (with half of an emoji) or an empty set.
+            The message names the first offenders and their number.
 
     Example:
         >>> dataset = EmbeddingQAFinetuneDataset(
@@ -124,11 +128,15 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
     def model_validate_json(
         cls: type[_Self], json_data: str | bytes | bytearray, **options: Any
     ) -> _Self:
-        """Validate JSON text as pydantic does, but raise :class:`InvalidDatasetError`."""
+        """Validate JSON text as pydantic does, but raise :class:`InvalidDatasetError`.
+
+        A key that occurs twice in one object is refused; pydantic would take the last.
+        """
         try:
-            return super().model_validate_json(json_data, **options)
-        except ValidationError as error:
-            raise _dataset_error(error) from None
+            content = parse_json(json_data, "The JSON text", _EXPECTED)
+        except InvalidFileError as error:
+            raise InvalidDatasetError(str(error)) from error.__cause__
+        return cls.model_validate(content, **options)
 
     @model_validator(mode="after")
     def _fit_together(self: _Self) -> _Self:
@@ -148,7 +156,7 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
         Raises:
             InvalidFileError: when ``path`` is a directory.
         """
-        write_text(path, json.dumps(self.model_dump(), indent=4))
+        write_text(as_path(path, "path"), json.dumps(self.model_dump(), indent=4))
 
     @classmethod
     def from_json(cls: type[_Self], path: Path | str) -> _Self:
@@ -273,6 +281,18 @@ def _problems(mappings: QuestionMappings) -> list[str]:
             "with an empty text",
             (passage for passage, text in corpus.items() if not text.strip()),
             "Leave them out.",
+        ),
+        (
+            "query|queries",
+            _CUT,
+            (query_id for query_id, text in queries.items() if not is_encodable(text)),
+            _CUT_ADVICE,
+        ),
+        (
+            "passage|passages",
+            _CUT,
+            (passage for passage, text in corpus.items() if not is_encodable(text)),
+            _CUT_ADVICE,
         ),
     ]
     sentences = []

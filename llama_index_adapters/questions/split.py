@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ def split_by_query(
 ) -> tuple[EmbeddingQAFinetuneDataset, ...]:
     """Divide the queries; every side keeps the whole corpus.
 
-    This measures new questions about known passages. Queries of the same text stay together.
+    This measures new questions about known passages. Queries of the same text stay together; of
+    passages with the same text it does not matter, because every side has all of them.
 
     Args:
         dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``.
@@ -45,7 +46,9 @@ def split_by_query(
         InvalidDatasetError: when there are fewer distinct queries than sides.
     """
     shares, whole = _checked(fractions), as_dataset(dataset)
-    sides = _assign(_text_numbers(whole), shares, seeded_generator(seed), "distinct queries")
+    sides = _assign(
+        _text_numbers(whole.queries), shares, seeded_generator(seed), "distinct queries"
+    )
     everything = list(whole.corpus)
     return tuple(
         _side(whole, np.flatnonzero(sides == side), everything) for side in range(len(shares))
@@ -61,9 +64,9 @@ def split_by_passage(
     """Divide the passages with the queries that ask about them.
 
     This measures questions about passages that were never trained on: no query of one side asks
-    about a passage of another. Queries that share a passage or a text stay together, so a side
-    misses its share by at most the size of such a group. Passages nobody asks about are divided
-    too.
+    about a passage of another. Queries that share a passage or a text stay together, and so do
+    passages of the same text under different ids; a side misses its share by at most the size of
+    such a group. Passages nobody asks about are divided too.
 
     Args:
         dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``.
@@ -79,36 +82,22 @@ def split_by_passage(
     """
     shares, whole = _checked(fractions), as_dataset(dataset)
     rng = seeded_generator(seed)
-    passage_rows = {passage: row for row, passage in enumerate(whole.corpus)}
-    texts = _text_numbers(whole)
-    edges = np.array(
-        [
-            (text, passage_rows[passage])
-            for text, query_id in zip(texts, whole.queries, strict=True)
-            for passage in whole.relevant_docs[query_id]
-        ],
-        dtype=np.int64,
-    )
-    n_texts = int(texts.max()) + 1
-    size = n_texts + len(passage_rows)
-    graph = coo_array(
-        (np.ones(len(edges)), (edges[:, 0], edges[:, 1] + n_texts)), shape=(size, size)
-    )
-    components = connected_components(graph, directed=False)[1].astype(np.int64)
-
+    texts, passages = _text_numbers(whole.queries), _text_numbers(whole.corpus)
+    groups = _connected(whole, texts, passages)
+    query_groups, passage_groups = groups[: len(texts)], groups[len(texts) :]
     query_sides = _assign(
-        components[texts], shares, rng, "groups of queries that share no passage or text"
+        query_groups, shares, rng, "groups of queries that share no passage or text"
     )
-    passage_sides = np.full(len(passage_rows), -1)
-    component_sides = dict(zip(components[texts].tolist(), query_sides.tolist(), strict=True))
-    asked = np.unique(edges[:, 1])
-    passage_sides[asked] = [component_sides[label] for label in components[n_texts + asked]]
-    unasked = rng.permutation(np.flatnonzero(passage_sides < 0))
+    side_of_group = dict(zip(query_groups.tolist(), query_sides.tolist(), strict=True))
+    # Passages of the same text are one to the sides.
+    _, first_rows = np.unique(passages, return_index=True)
+    sides = np.array([side_of_group.get(group, -1) for group in passage_groups[first_rows]])
+    unasked = rng.permutation(np.flatnonzero(sides < 0))
     cuts = np.rint(np.cumsum(shares[:-1]) * len(unasked)).astype(np.int64)
-    for side, rows in enumerate(np.split(unasked, cuts)):
-        passage_sides[rows] = side
+    for side, numbers in enumerate(np.split(unasked, cuts)):
+        sides[numbers] = side
 
-    ids = list(passage_rows)
+    ids, passage_sides = list(whole.corpus), sides[passages]
     return tuple(
         _side(
             whole,
@@ -133,13 +122,36 @@ def _checked(fractions: Fractions) -> NDArray[np.float64]:
     return shares
 
 
-def _text_numbers(dataset: EmbeddingQAFinetuneDataset) -> _Rows:
-    """Give every query a number that it shares with the queries of the same text."""
+def _text_numbers(texts: Mapping[str, str]) -> _Rows:
+    """Give every id a number that it shares with the ids of the same text."""
     numbers: dict[str, int] = {}
     return np.array(
-        [numbers.setdefault(text, len(numbers)) for text in dataset.queries.values()],
+        [numbers.setdefault(text, len(numbers)) for text in texts.values()], dtype=np.int64
+    )
+
+
+def _connected(dataset: EmbeddingQAFinetuneDataset, texts: _Rows, passages: _Rows) -> _Rows:
+    """Return a number for each query, then for each passage, the same for what hangs together.
+
+    Args:
+        dataset: the question set.
+        texts: a number for the text of each query.
+        passages: a number for the text of each passage.
+    """
+    number_of = dict(zip(dataset.corpus, passages.tolist(), strict=True))
+    n_texts = int(texts.max()) + 1
+    edges = np.array(
+        [
+            (text, n_texts + number_of[passage])
+            for text, query_id in zip(texts, dataset.queries, strict=True)
+            for passage in dataset.relevant_docs[query_id]
+        ],
         dtype=np.int64,
     )
+    size = n_texts + int(passages.max()) + 1
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    components = connected_components(graph, directed=False)[1].astype(np.int64)
+    return np.concatenate([components[texts], components[n_texts + passages]])
 
 
 def _assign(

@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.arrays import FloatArray
+from llama_index_adapters.retrieval.copies import first_copies
 from llama_index_adapters.retrieval.ranking import (
     SIMILARITIES,
     Similarity,
@@ -90,6 +92,11 @@ class VectorDataset:
                     f"{name} has {len(ids)} entries for {len(vectors)} vectors."
                 )
             object.__setattr__(self, name, tuple(ids))
+
+    @cached_property
+    def copies(self) -> NDArray[np.int64]:
+        """``(n_passages,)``: for each passage the first row with an equal vector, often its own."""
+        return first_copies(self.passages)
 
     def select_queries(self, rows: NDArray[np.int64]) -> VectorDataset:
         """Return the same corpus with only some of the queries, in the order given.

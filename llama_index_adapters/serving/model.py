@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 import json
@@ -14,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
-from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
-from llama_index_adapters.adapters.served.base import adapt, adapt_vector, as_vector
+from llama_index_adapters.adapters.served.base import (
+    SHORTEST,
+    adapt,
+    adapt_vector,
+    as_vector,
+    have_direction,
+    without_direction,
+)
 from llama_index_adapters.adapters.served.linear import IdentityTransform
 from llama_index_adapters.checks import require_whole
 from llama_index_adapters.errors import (
@@ -30,13 +36,9 @@ from llama_index_adapters.errors import (
     closest_name,
 )
 from llama_index_adapters.retrieval.vector_dataset import as_matrix
+from llama_index_adapters.serving.forwarding import ForwardingEmbedding
 from llama_index_adapters.serving.saved import SavedAdapter, load_saved
-from llama_index_adapters.serving.watching import (
-    dispatchers_of,
-    is_watched,
-    unspanned,
-    without_span,
-)
+from llama_index_adapters.serving.watching import without_span
 from llama_index_adapters.vectors.identity import IdentifiedModel
 
 if TYPE_CHECKING:
@@ -44,18 +46,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Where LlamaIndex reports a call of an embedding model's public methods, and of this class's own.
-_DISPATCHERS = dispatchers_of(BaseEmbedding.__module__, __name__)
 
-
-class AdapterEmbeddingModel(BaseEmbedding):
+class AdapterEmbeddingModel(ForwardingEmbedding):
     """An embedding model that adapts queries and leaves texts to the model it wraps.
 
     Hand it to a retriever of an index that was built with the base model: stored vectors stay
-    as they are, queries come out adapted, with the length the base model gave them. Texts go
-    to the base model's public methods in its own batches, so its cache, rate limiter and
-    events keep working (the base's events are nested in this model's). Where nobody receives
-    events or spans, a query makes none for this model.
+    as they are, queries come out adapted, with the length the base model gave them. Every text
+    goes to the base model's public methods in its own batches, so its cache, rate limiter and
+    events keep working.
+
+    A text is reported once: by the base model, whose events hold the base model's vectors. This
+    model makes a span around it where somebody receives spans, and events of its own for those
+    callback handlers alone that the base model does not report to. So whoever counts tokens,
+    with handlers here, on the base model, in ``Settings`` or on all of them, counts each once.
 
     Serving a built-in adapter needs numpy alone; a user's own class runs as a torch module.
 
@@ -79,7 +82,7 @@ class AdapterEmbeddingModel(BaseEmbedding):
         device: torch device of a user's own adapter, the CPU when left out.
         embed_batch_size: texts handed to the base at a time, the base's own batch size when
             left out. It is rounded to a multiple of that, so that no request is half full.
-        callback_manager: receives this model's events.
+        callback_manager: its handlers receive an event for every request, once.
         check_model_name: refuse a base model with another name than the one the adapter was
             trained on. Set it to False when both names stand for the same vectors.
         num_workers: concurrent batches of the async methods, the base's when left out.
@@ -96,7 +99,6 @@ class AdapterEmbeddingModel(BaseEmbedding):
         >>> retriever = index.as_retriever(embed_model=embed_model)
     """
 
-    base_embed_model: BaseEmbedding = Field(exclude=True, repr=False, frozen=True)
     adapter_path: str = Field(frozen=True)
     transform_query: bool = Field(frozen=True)
     device: str | None = Field(frozen=True)
@@ -155,67 +157,31 @@ class AdapterEmbeddingModel(BaseEmbedding):
 
         Raises:
             InvalidVectorsError: when they are not a finite matrix.
+            EmbeddingError: when one of them is zero.
+            InvalidAdapterError: when an adapted vector is zero or not finite.
             ModelMismatchError: when they have another dimension than the adapter takes.
         """
         queries = as_matrix(vectors, "vectors")
         if not self.transform_query:
             return queries
         self._check_dimension(queries.shape[1])
+        if not have_direction(queries):
+            raise self._without_direction()
         if isinstance(self._saved.transform, IdentityTransform):
             return queries
-        return adapt(self._saved.transform, queries, unit_input=self._saved.unit_input)
+        adapted = adapt(self._saved.transform, queries, unit_input=self._saved.unit_input)
+        if not have_direction(adapted):
+            raise without_direction()
+        return adapted
 
     @without_span
-    def get_query_embedding(self, query: str) -> Embedding:
-        """Return the adapted vector of a query, as a list of numbers."""
-        if self._reports():
-            embedding: Embedding = super().get_query_embedding(query)
-            return embedding
-        return unspanned(self._get_query_embedding)(query)
-
-    @without_span
-    async def aget_query_embedding(self, query: str) -> Embedding:
-        """Return the adapted vector of a query, as a list of numbers."""
-        if self._reports():
-            embedding: Embedding = await super().aget_query_embedding(query)
-            return embedding
-        return await unspanned(self._aget_query_embedding)(query)
-
-    def _reports(self) -> bool:
-        """Return whether LlamaIndex's own code around a query has anything to do."""
-        return (
-            bool(self.callback_manager.handlers)
-            or self.rate_limiter is not None
-            or is_watched(_DISPATCHERS)
-        )
-
     def _get_query_embedding(self, query: str) -> Embedding:
         return self._adapted(self.base_embed_model.get_query_embedding(_checked_text(query)))
 
+    @without_span
     async def _aget_query_embedding(self, query: str) -> Embedding:
         vector = await self.base_embed_model.aget_query_embedding(_checked_text(query))
         return self._adapted(vector)
-
-    def _get_text_embedding(self, text: str) -> Embedding:
-        return self.base_embed_model.get_text_embedding(text)
-
-    async def _aget_text_embedding(self, text: str) -> Embedding:
-        return await self.base_embed_model.aget_text_embedding(text)
-
-    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self._one_each(self.base_embed_model.get_text_embedding_batch(texts), texts)
-
-    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self._one_each(await self.base_embed_model.aget_text_embedding_batch(texts), texts)
-
-    def _one_each(self, vectors: list[Embedding], texts: list[str]) -> list[Embedding]:
-        # LlamaIndex would give every text behind a missing vector that of another one.
-        if len(vectors) != len(texts):
-            raise EmbeddingError(
-                f"{self.base_embed_model.model_name} gave {len(vectors)} vectors for {len(texts)} "
-                "texts; expected one for each."
-            )
-        return vectors
 
     def _adapted(self, vector: Embedding) -> Embedding:
         if not self.transform_query:
@@ -229,11 +195,8 @@ class AdapterEmbeddingModel(BaseEmbedding):
                 f"{self.base_embed_model.model_name} gave something that is not one vector for "
                 f"a query ({type(vector).__name__}); expected a list of numbers."
             ) from None
-        if not math.isfinite(length):
-            raise EmbeddingError(
-                f"{self.base_embed_model.model_name} gave a query vector with NaN, infinite or "
-                "far too large values."
-            )
+        if not SHORTEST <= length < math.inf:
+            raise self._without_direction()
         # Where pydantic keeps ``_saved``, which it finds a hundred times more slowly by its name.
         saved: SavedAdapter = (self.__pydantic_private__ or {})["_saved"]
         if query.size != saved.transform.query_dim:
@@ -243,6 +206,12 @@ class AdapterEmbeddingModel(BaseEmbedding):
         adapted = adapt_vector(saved.transform, query, length, unit_input=saved.unit_input)
         numbers: Embedding = adapted.tolist()
         return numbers
+
+    def _without_direction(self) -> EmbeddingError:
+        return EmbeddingError(
+            f"{self.base_embed_model.model_name} gave a query vector that is zero, or with NaN, "
+            "infinite or far too large values; nothing can be found with it."
+        )
 
     def _check_dimension(self, found: int) -> None:
         expected = self._saved.transform.query_dim
@@ -301,44 +270,6 @@ class AdapterEmbeddingModel(BaseEmbedding):
                 "to use what is there now."
             )
         return model
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse a cache of its own: LlamaIndex keys it by the text alone.
-
-        A text that was also asked as a query would get the other's vector.
-        """
-        if name == "embeddings_cache" and value is not None:
-            raise InvalidOptionError(
-                "AdapterEmbeddingModel keeps no embeddings_cache: its entries do not tell a "
-                "query from a text. Set it on the base model, whose cache is used."
-            )
-        super().__setattr__(name, value)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what pickle keeps: everything but callbacks and a rate limiter of its own."""
-        # LlamaIndex's own method deletes what cannot be pickled from the living object; a
-        # shallow copy of the base takes that blow.
-        state = BaseModel.__getstate__(self)
-        kept = {
-            "base_embed_model": copy.copy(self.base_embed_model),
-            "callback_manager": CallbackManager([]),
-            "rate_limiter": None,
-        }
-        return {**state, "__dict__": {**state["__dict__"], **kept}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over what pickle kept, without reading the adapter's directory again."""
-        BaseModel.__setstate__(self, state)
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Copy the model; the copy shares the base model, callbacks and rate limiter.
-
-        A base model that has been used holds connections, which nothing can copy.
-        """
-        memo = {} if memo is None else memo
-        for shared in (self.base_embed_model, self.callback_manager, self.rate_limiter):
-            memo[id(shared)] = shared
-        return super().__deepcopy__(memo)
 
 
 # LlamaIndex's older name.

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llama_index_adapters.adapters.disk.save import save_adapter
+from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.checks import as_path, require_whole
 from llama_index_adapters.errors import InvalidOptionError
 
@@ -52,7 +52,10 @@ def checkpoints_in(
         beside: the directory of the finished adapter, which saving replaces.
 
     Raises:
-        InvalidOptionError: for a path or a number that cannot be used.
+        InvalidOptionError: for a path or a number that cannot be used, or when the directory of
+            a step holds other files.
+        InvalidFileError: when the path is a file.
+        UnwritableFileError: when nothing can be written there.
     """
     require_whole(every, "checkpoint_save_steps")
     if path is None:
@@ -63,4 +66,8 @@ def checkpoints_in(
             f"model_checkpoint_path {directory} lies in model_output_path {beside}, which is "
             "replaced when the adapter is saved. Give checkpoints a directory of their own."
         )
+    # Found now, and not after the first hundred steps.
+    require_own_directory(directory / f"step_{every}")
+    for saved in directory.glob("step_*"):
+        require_own_directory(saved)
     return Checkpoints(directory, every)

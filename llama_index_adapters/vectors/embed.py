@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError
+from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.questions.question_set import Questions, as_dataset
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
@@ -113,7 +114,7 @@ class Embedder:
             ids: a name for each text, for the one that the model rejects.
 
         Raises:
-            InvalidDatasetError: for something that is not text, or is empty.
+            InvalidDatasetError: for something that is not text, is empty or cannot be encoded.
             InvalidOptionError: for another role.
             EmbeddingError: when the model fails or returns something that is not vectors.
                 What it gave before is stored; the same call again continues.
@@ -227,5 +228,11 @@ def _checked_texts(texts: Sequence[str]) -> list[str]:
     if empty:
         raise InvalidDatasetError(
             f"{len(empty)} texts are empty, the first at {empty[:5]}. Leave them out."
+        )
+    broken = [row for row, text in enumerate(checked) if not is_encodable(text)]
+    if broken:
+        raise InvalidDatasetError(
+            f"{len(broken)} texts hold half of a surrogate pair, which no model can encode, the "
+            f"first at {broken[:5]}. Leave them out, or mend them."
         )
     return checked

@@ -123,7 +123,7 @@ def _saving() -> Iterator[BadInput]:
     )
     others = ("a directory of others", lambda d: save_adapter(d, good), "mine.txt")
     yield from rows(name, InvalidOptionError, others, given=holds("mine.txt", "x"))
-    read_only = ("a read-only folder", lambda _: good.save("/proc/a"), "not be written to /proc/a")
+    read_only = ("a read-only folder", lambda _: good.save("/proc/a"), "/proc/a cannot be written")
     yield from rows("BaseAdapter.save", UnwritableFileError, read_only)
     yield from rows(
         "BaseAdapter.save",

@@ -199,11 +199,16 @@ def _paths() -> Iterator[BadInput]:
         NAME,
         InvalidFileError,
         ("a file as output", at(model_output_path="file"), "is a file; expected a directory"),
+        ("a file for checkpoints", at(model_checkpoint_path="file"), "is a file, so"),
         ("a folder as store", engine(store=Path("/")), "is a folder"),
         given=holds("file", "mine"),
     )
-    read_only = ("a read-only folder", engine(model_output_path="/proc/a"), "could not be written")
-    yield from rows(NAME, UnwritableFileError, read_only)
+    yield from rows(
+        NAME,
+        UnwritableFileError,
+        ("a read-only folder", engine(model_output_path="/proc/a"), "/proc/a cannot be written"),
+        ("checkpoints there", engine(model_checkpoint_path="/proc"), "/proc/step_100 cannot be"),
+    )
 
 
 def _whitened(corpus: Any, options: dict[str, Any], directory: Path) -> object:
@@ -257,5 +262,5 @@ def _unlabelled() -> Iterator[BadInput]:
         ("a file as output", lambda d: whiten(model_output_path=d / "file")(d), "is a file"),
         given=holds("file", "mine"),
     )
-    read_only = ("a read-only folder", whiten(model_output_path="/proc/a"), "could not be written")
+    read_only = ("a read-only folder", whiten(model_output_path="/proc/a"), "/proc/a cannot be")
     yield from rows(name, UnwritableFileError, read_only)

@@ -86,7 +86,9 @@ function, half after a delay, and the job was started again in what they left.
 What was under way is lost with the process: at most one request for each worker. Of training the
 adapter's bytes are compared. The user sees nothing; the same call continues. A kill in the middle
 of saving leaves a hidden `.<name>.<machine>.<random>.tmp` beside the target, which the next save of
-that target removes; on Windows, and on disks that know no locks, it stays and may be deleted.
+that target removes; on Windows, and on disks that know no locks, it stays and may be deleted. A mount
+point and the current directory are not renamed: their files are replaced one by one, and what a kill
+leaves is in the directory itself, from where loading completes it.
 """  # noqa: E501
 
 

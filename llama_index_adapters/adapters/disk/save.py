@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-from os import PathLike, fspath
+import os
+from os import PathLike
+from pathlib import Path
 from typing import Any, Protocol
 
 import safetensors.numpy
@@ -33,13 +35,17 @@ from llama_index_adapters.adapters.disk.untrusted_files import (
     WEIGHTS,
     require_finite,
 )
+from llama_index_adapters.adapters.disk.weight_file import require_readable
 from llama_index_adapters.adapters.families import CUSTOM, Arrays, build_transform, kind_of
 from llama_index_adapters.checks import as_path
-from llama_index_adapters.errors import InvalidFileError, InvalidOptionError, UnwritableFileError
-from llama_index_adapters.files.atomic import replace_directory
+from llama_index_adapters.errors import InvalidOptionError, UnwritableFileError
+from llama_index_adapters.files.atomic import replace_directory, require_writable_directory
+from llama_index_adapters.files.temporary import is_temporary
 from llama_index_adapters.version import __version__
 
 _OWN_FILES = frozenset({CONFIG, WEIGHTS, CARD, PICKLED_WEIGHTS})
+# What a fresh disk holds, such as a volume that a container is given.
+_OF_A_DISK = "lost+found"
 _LIBRARIES = ("llama-index-core", "numpy", "safetensors", "torch")
 
 
@@ -140,11 +146,13 @@ def write_adapter(path: str | PathLike[str], config: AdapterConfig, arrays: Arra
         The fingerprint.
 
     Raises:
-        InvalidAdapterError: when the config cannot be written as JSON.
+        InvalidAdapterError: when the config cannot be written as JSON, or there is more than can
+            be loaded.
         InvalidOptionError: when the directory holds other files.
         InvalidFileError: when ``path`` is a file.
         UnwritableFileError: when the directory cannot be written.
     """
+    path = as_path(path, "The adapter's path")
     fingerprint = adapter_fingerprint(config, arrays)
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     config = config.model_copy(
@@ -157,10 +165,12 @@ def write_adapter(path: str | PathLike[str], config: AdapterConfig, arrays: Arra
     card = model_card(config)
     require_own_directory(path)
     try:
-        with replace_directory(fspath(path)) as directory:
+        with replace_directory(path) as directory:
             (directory / CONFIG).write_bytes(text.encode())
             (directory / CARD).write_bytes(card.encode(errors="replace"))
-            (directory / WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
+            weights = safetensors.numpy.save(arrays)
+            require_readable(weights, WEIGHTS)
+            (directory / WEIGHTS).write_bytes(weights)
     except OSError as error:
         raise UnwritableFileError(
             f"The adapter could not be written to {path} ({error}); what was there is as it was."
@@ -169,7 +179,7 @@ def write_adapter(path: str | PathLike[str], config: AdapterConfig, arrays: Arra
 
 
 def require_own_directory(path: str | PathLike[str]) -> None:
-    """Refuse a directory that saving an adapter would take something else from.
+    """Refuse a directory that cannot be written, or that saving would take something else from.
 
     Saving replaces the whole directory, so it must be new, empty, or hold nothing but an
     adapter. Call it before training, to learn it early.
@@ -177,17 +187,30 @@ def require_own_directory(path: str | PathLike[str]) -> None:
     Raises:
         InvalidOptionError: naming what is there.
         InvalidFileError: when ``path`` is a file.
+        UnwritableFileError: when nothing can be written there.
     """
     directory = as_path(path, "The adapter's path")
-    if not directory.is_dir():
-        if directory.exists():
-            raise InvalidFileError(
-                f"{path} is a file; expected a directory, or nothing, to write to."
-            )
-        return
-    others = sorted({entry.name for entry in directory.iterdir()} - _OWN_FILES)
+    try:
+        others = sorted(entry.name for entry in directory.iterdir() if not _is_own(entry))
+    except (FileNotFoundError, NotADirectoryError):
+        others = []
+    except OSError as error:
+        raise UnwritableFileError(
+            f"{path} cannot be listed ({error}), so nobody knows what saving would replace. Name "
+            "a place that is yours."
+        ) from error
     if others:
         raise InvalidOptionError(
             f"{path} holds files that are not an adapter's ({', '.join(others[:5])}), and saving "
             "replaces the whole directory. Name a new or an empty one."
         )
+    require_writable_directory(directory)
+
+
+def _is_own(entry: Path) -> bool:
+    """Return whether saving may replace something in an adapter's directory, or leaves it there."""
+    if entry.name == _OF_A_DISK:  # a mount point stays, and so do directories in it
+        return os.path.ismount(entry.parent)
+    if is_temporary(entry.name):
+        return True
+    return entry.name in _OWN_FILES and not entry.is_dir()

@@ -50,7 +50,8 @@ def generate_qa_embedding_pairs(
     of this name has left at ``output_path`` is continued in the same way.
 
     Args:
-        nodes: the passages; a node without text is left out.
+        nodes: the passages; a node without text is left out, and so is, with a warning that names
+            it, one whose text cannot be encoded (with half of an emoji).
         llm: the language model; LlamaIndex's ``Settings.llm`` when not given.
         qa_generate_prompt_tmpl: the prompt, with ``{context_str}`` for the passage and, if
             wanted, ``{num_questions_per_chunk}``;

@@ -27,12 +27,10 @@ from llama_index_adapters.errors import (
     InvalidOptionError,
 )
 from llama_index_adapters.files.cache import cache_directory
+from llama_index_adapters.files.text import is_encodable
+from llama_index_adapters.questions.generation.answer import parse_questions
 from llama_index_adapters.questions.generation.journal import Entry, Journal, text_digest
-from llama_index_adapters.questions.generation.prompt import (
-    check_template,
-    parse_questions,
-    question_prompt,
-)
+from llama_index_adapters.questions.generation.prompt import check_template, question_prompt
 from llama_index_adapters.questions.question_set import (
     EmbeddingQAFinetuneDataset,
     QuestionMappings,
@@ -252,7 +250,8 @@ class GenerationRun:
         """Put into the journal what the set at ``output_path`` has: it is going to be replaced."""
         questions: dict[str, dict[str, str]] = {}
         for query_id, text in found.queries.items():
-            for node_id in found.relevant_docs.get(query_id, ()) if text.strip() else ():
+            usable = text.strip() and is_encodable(text)
+            for node_id in found.relevant_docs.get(query_id, ()) if usable else ():
                 questions.setdefault(node_id, {})[query_id] = text
         for node_id, named in questions.items():
             digest = text_digest(found.corpus.get(node_id, ""))
@@ -313,7 +312,7 @@ def _passages(
             f"nodes is of type {type(nodes).__name__}; expected a list of LlamaIndex nodes."
         )
     passages: dict[str, Passage] = {}
-    without_text = 0
+    without_text, broken = 0, []
     for row, node in enumerate(nodes):
         if not isinstance(node, BaseNode):
             raise InvalidDatasetError(
@@ -323,6 +322,9 @@ def _passages(
         text, asked = node.get_content(corpus_mode), node.get_content(prompt_mode)
         if not text.strip():
             without_text += 1
+            continue
+        if not is_encodable(text) or not is_encodable(asked):
+            broken.append(node.node_id)
             continue
         forms = (text, *(node.get_content(mode) for mode in MetadataMode))
         passage = Passage(
@@ -338,10 +340,18 @@ def _passages(
             )
     if not passages:
         raise InvalidDatasetError(
-            f"There is nothing to ask about: {without_text} nodes, none of them with text."
+            f"There is nothing to ask about: {without_text + len(broken)} nodes, none of them with "
+            f"text{' that can be encoded' if broken else ''}."
         )
     if without_text:
         logger.warning("%d nodes without text were left out.", without_text)
+    if broken:
+        logger.warning(
+            "%d nodes were left out: their text holds half of a surrogate pair and cannot be "
+            "encoded, the first of %r.",
+            len(broken),
+            broken[0],
+        )
     return list(passages.values())
 
 
