@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import ThreadpoolController
 
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.retrieval.relevance import Relevance
@@ -45,15 +44,13 @@ def chosen_by(result: TrainingResult) -> tuple[str, float, bytes]:
 
 
 def blas_threads() -> set[int]:
-    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    return {library.num_threads for library in libraries}
+    return {library.num_threads for library in threads.libraries()}
 
 
 def set_blas_threads(number: int) -> None:
     """Set the number in a thread that ends, as it is when nobody holds threadpoolctl's limits."""
-    controller = ThreadpoolController().select(user_api="blas")
     thread = threading.Thread(
-        target=lambda: [each.set_num_threads(number) for each in controller.lib_controllers]
+        target=lambda: [library.set_num_threads(number) for library in threads.libraries()]
     )
     thread.start()
     thread.join()

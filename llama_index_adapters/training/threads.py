@@ -161,6 +161,15 @@ def _in_a_new_thread(function: Callable[[], _T]) -> _T:
     return results[0]
 
 
+def libraries() -> list[LibController]:
+    """Return the libraries that numpy and scipy multiply with, if they have a number of their own.
+
+    One that is built on OpenMP has that of the thread that calls it, as torch has.
+    """
+    loaded = ThreadpoolController().select(user_api="blas").lib_controllers
+    return [library for library in loaded if getattr(library, "threading_layer", "") != "openmp"]
+
+
 class _ProcessWide:
     """The number of threads of the libraries that numpy and scipy multiply with.
 
@@ -177,8 +186,7 @@ class _ProcessWide:
         """Keep the number below a bound, and below the bounds of all others who are inside."""
         with self._lock:
             if not self._bounds:
-                libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [(library, library.num_threads) for library in libraries]
+                self._before = [(library, library.num_threads) for library in libraries()]
             self._bounds.append(bound)
             self._set()
         try:

@@ -128,6 +128,8 @@ class AdapterSearch:
         self._dims = train.queries.shape[1], train.passages.shape[1]
         self._in_one_space = self._dims[0] == self._dims[1]
         self._judged: list[JudgedCandidate] = []
+        # The identity; none where queries cannot be compared with passages as they are.
+        self._base: JudgedCandidate | None = None
         self._whitened: list[JudgedCandidate] = []
         self._linear: dict[tuple[float, float], JudgedCandidate] = {}
 
@@ -155,11 +157,6 @@ class AdapterSearch:
             trials=tuple(trial.as_trial(base, chosen=trial is chosen) for trial in self._judged),
         )
 
-    @property
-    def _base(self) -> JudgedCandidate | None:
-        """The identity; None where queries cannot be compared with passages as they are."""
-        return self._judged[0] if self._in_one_space else None
-
     def _try(self, candidates: Sequence[Candidate]) -> list[JudgedCandidate]:
         """Judge candidates, in order."""
         tried = []
@@ -174,7 +171,7 @@ class AdapterSearch:
         """Try the identity and whitening; return the start that is worth its complexity."""
         if not self._in_one_space:
             return self._try([untrained_linear(*self._dims)])[0]
-        self._try([identity(self._dims[0])])
+        (self._base,) = self._try([identity(self._dims[0])])
         self._whitened = self._try(whitenings())
         both = whitening_of_both(
             self._query_log, target_is_other_corpus=self._target_is_other_corpus
