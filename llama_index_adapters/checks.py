@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from os import PathLike
+from os import PathLike, fsencode, fspath
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,35 @@ from llama_index_adapters.errors import InvalidOptionError, closest_name
 
 
 def as_path(path: str | PathLike[str], name: str) -> Path:
-    """Return a path that a caller gave.
+    """Return a path that a caller gave, with ``~`` and ``~user`` at its start expanded.
 
     Args:
         path: what was given.
         name: the argument it was given as.
 
     Raises:
-        InvalidOptionError: when it is neither text nor a path.
+        InvalidOptionError: when it is neither text nor a path, when no file can have that name,
+            or when there is no home directory for its ``~``.
     """
-    if not isinstance(path, (str, PathLike)):
+    if not isinstance(path, (str, PathLike)) or not isinstance(fspath(path), str):
         raise InvalidOptionError(f"{name} is {path!r}; give a path, as str or pathlib.Path.")
-    return Path(path)
+    text = fspath(path)
+    try:
+        nameable = b"\0" not in fsencode(text)
+    except UnicodeEncodeError:
+        nameable = False
+    if not nameable:
+        raise InvalidOptionError(
+            f"{name} is {text!r}; no file can have a name with NUL or half a character in it. "
+            "Give a path without."
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InvalidOptionError(
+            f"{name} is {text!r}, but there is no home directory for its {Path(text).parts[0]}. "
+            "Give the path in full."
+        ) from error
 
 
 def require_whole(

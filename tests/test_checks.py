@@ -15,7 +15,8 @@ from llama_index_adapters.checks import (
     require_whole,
     seeded_generator,
 )
-from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.errors import InvalidOptionError, UnwritableFileError
+from llama_index_adapters.files.cache import cache_directory
 
 
 def refused(check, value, *arguments, **bounds) -> str:
@@ -29,6 +30,38 @@ def test_paths():
     for value in (3, None, b"a"):
         expected = f"store is {value!r}; give a path, as str or pathlib.Path."
         assert refused(as_path, value, "store") == expected
+
+
+def test_paths_that_name_no_file():
+    for value in ("a\0b", Path("a\0b"), "half of \ud83d"):
+        expected = f"store is {str(value)!r}; no file can have a name with NUL or half a character"
+        assert refused(as_path, value, "store").startswith(expected)
+
+
+def test_a_home_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert as_path("~/a", "store") == as_path(Path("~/a"), "store") == tmp_path / "a"
+    assert as_path("a/~", "store") == Path("a/~")
+    said = refused(as_path, "~nosuchuser/x", "store")
+    assert said == (
+        "store is '~nosuchuser/x', but there is no home directory for its ~nosuchuser. "
+        "Give the path in full."
+    )
+
+
+def test_no_home_directory_for_the_cache(monkeypatch):
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(UnwritableFileError, match="Set HOME or XDG_CACHE_HOME, or name a file"):
+        cache_directory()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_directory() == Path("/somewhere/llama-index-adapters")
 
 
 def test_whole_numbers():

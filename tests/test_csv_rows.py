@@ -30,14 +30,15 @@ def test_a_row_is_named_by_the_line_it_begins_in():
     assert [row.line for row in csv_rows(text)] == [1, 3, 6, 7]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [('a\n"b', "a quote is never closed"), ('a\n"b"c', "text follows a closing quote")],
-)
-def test_what_is_not_csv_is_refused_with_its_line(text, message):
-    with pytest.raises(CsvError, match=message) as caught:
-        list(csv_rows(text))
-    assert caught.value.line == 2
+def test_what_is_not_csv_is_refused_with_its_line(subtests):
+    for text, message in (
+        ('a\n"b', "a quote is never closed"),
+        ('a\n"b"c', "text follows a closing quote"),
+    ):
+        with subtests.test(message):
+            with pytest.raises(CsvError, match=message) as caught:
+                list(csv_rows(text))
+            assert caught.value.line == 2
 
 
 def test_a_field_may_be_of_any_length():

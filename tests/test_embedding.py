@@ -260,9 +260,27 @@ class TestQueries:
         assert {type(value) for value in found} == {float}
         np.testing.assert_allclose(found, expected(base, path, "q"), rtol=1e-5)
 
-    def test_zero_stays_zero(self, path):
+    def test_zero_is_refused(self, path):
         base = CountingEmbedding(answer=lambda texts, vectors: [[0.0] * DIM])
-        assert AdapterEmbeddingModel(base, path).get_query_embedding("q") == [0.0] * DIM
+        model = AdapterEmbeddingModel(base, path)
+        for served in (
+            lambda: model.get_query_embedding("q"),
+            lambda: model.transform_queries(np.zeros((2, DIM), np.float32)),
+        ):
+            with pytest.raises(EmbeddingError, match="gave a query vector that is zero, or"):
+                served()
+
+    def test_an_adapter_that_gives_zero_is_refused(self, tmp_path):
+        adapter = LinearAdapter(DIM)
+        torch.nn.init.zeros_(adapter.linear.weight)
+        adapter.save(tmp_path / "zero")
+        model = AdapterEmbeddingModel(CountingEmbedding(), tmp_path / "zero")
+        for served in (
+            lambda: model.get_query_embedding("q"),
+            lambda: model.transform_queries(np.ones((2, DIM), np.float32)),
+        ):
+            with pytest.raises(InvalidAdapterError, match="one that is zero or not finite"):
+                served()
 
 
 class TestTexts:

@@ -67,14 +67,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture(params=["sync", "threads", "async"])
+@pytest.fixture(params=["threads", "async"])
 def generate_pairs(request):
-    """The function in each of its three ways to make requests."""
+    """The function in both of its ways to make several requests; :func:`pairs` makes one."""
 
     def call(nodes, llm, **options):
         options = {"qa_generate_prompt_tmpl": PROMPT, "verbose": False, **options}
-        if request.param == "sync":
-            return generate_qa_embedding_pairs(nodes, llm, **options)
         options.setdefault("num_workers", 2)
         if request.param == "threads":
             return generate_qa_embedding_pairs(nodes, llm, **options)
@@ -667,22 +665,20 @@ def test_a_directory_at_the_place_is_refused_before_anything_is_asked(tmp_path):
 # Options
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_impossible_options_are_refused_before_anything_is_asked(subtests):
+    for options, message in (
         ({"on_failure": "contine"}, r"use one of continue, fail\. Did you mean 'continue'\?"),
         ({"retry_limit": 0}, "retry_limit is 0; give a whole number from 1 on"),
         ({"num_questions_per_chunk": 0}, "num_questions_per_chunk is 0"),
         ({"save_every": 0}, "save_every is 0"),
         ({"num_workers": 1.5}, r"num_workers is 1\.5"),
         ({"qa_generate_prompt_tmpl": "Ask."}, r"has no \{context_str\}"),
-    ],
-)
-def test_impossible_options_are_refused_before_anything_is_asked(options, message):
-    llm = ScriptedLLM()
-    with pytest.raises(InvalidOptionError, match=message):
-        pairs(nodes_of("alpha"), llm, **options)
-    assert llm.prompts == []
+    ):
+        with subtests.test(options=options, message=message):
+            llm = ScriptedLLM()
+            with pytest.raises(InvalidOptionError, match=message):
+                pairs(nodes_of("alpha"), llm, **options)
+            assert llm.prompts == []
 
 
 def test_nodes_that_cannot_be_asked_about_are_refused():

@@ -27,19 +27,17 @@ def row(query, node_id, **verdict):
 
 
 class TestFeedback:
-    @pytest.mark.parametrize(
-        "value", [True, 1, 1.0, "1", "TRUE", "yes", "clicked", "Thumbs-Up", "thumbs up", "👍"]
-    )
-    def test_values_that_mean_relevant(self, tmp_path, value):
-        rows = [row("q", "a", feedback=value), row("q", "b", feedback=0)]
-        assert read_feedback(jsonl(tmp_path / "log.jsonl", rows)) == {"q": ["a"]}
+    def test_values_that_mean_relevant(self, tmp_path, subtests):
+        for value in (True, 1, 1.0, "1", "TRUE", "yes", "clicked", "Thumbs-Up", "thumbs up", "👍"):
+            with subtests.test(value=value):
+                rows = [row("q", "a", feedback=value), row("q", "b", feedback=0)]
+                assert read_feedback(jsonl(tmp_path / "log.jsonl", rows)) == {"q": ["a"]}
 
-    @pytest.mark.parametrize(
-        "value", [False, 0, -1, "", None, "no", "skipped", "thumbs_down", "👎", "null"]
-    )
-    def test_values_that_do_not(self, tmp_path, value):
-        rows = [row("q", "a", feedback=value), row("r", "b", feedback=1)]
-        assert read_feedback(jsonl(tmp_path / "log.jsonl", rows)) == {"r": ["b"]}
+    def test_values_that_do_not(self, tmp_path, subtests):
+        for value in (False, 0, -1, "", None, "no", "skipped", "thumbs_down", "👎", "null"):
+            with subtests.test(value=value):
+                rows = [row("q", "a", feedback=value), row("r", "b", feedback=1)]
+                assert read_feedback(jsonl(tmp_path / "log.jsonl", rows)) == {"r": ["b"]}
 
     def test_any_row_that_says_so_is_enough_and_counts_once(self, tmp_path):
         rows = [
@@ -68,22 +66,20 @@ class TestFeedback:
         with pytest.raises(InvalidFileError, match=r"line 2: rating is 4, .* relevant=\[...\]"):
             read_feedback(jsonl(tmp_path / "log.jsonl", rows))
 
-    @pytest.mark.parametrize(
-        ("line", "message"),
-        [
+    def test_a_wrong_line_is_named(self, tmp_path, subtests):
+        for line, message in (
             ("{", "line 1 is not JSON"),
             ("[1]", "line 1 is not a JSON object"),
             ('{"query": "q", "clicked": 1}', "line 1 has no 'node_id' .it has query, clicked"),
             ('{"query": "q", "node_id": "a"}', "line 1 has no 'feedback'"),
             ('{"query": "", "node_id": "a", "clicked": 1}', "the query is an empty text"),
             ('{"query": "q", "node_id": 3, "clicked": 1}', "the node id of type int"),
-        ],
-    )
-    def test_a_wrong_line_is_named(self, tmp_path, line, message):
-        path = tmp_path / "log.jsonl"
-        path.write_text(line, encoding="utf-8")
-        with pytest.raises(InvalidFileError, match=message):
-            read_feedback(path)
+        ):
+            with subtests.test(message):
+                path = tmp_path / "log.jsonl"
+                path.write_text(line, encoding="utf-8")
+                with pytest.raises(InvalidFileError, match=message):
+                    read_feedback(path)
 
     def test_nothing_relevant_no_file_and_another_kind_of_file(self, tmp_path):
         path = jsonl(tmp_path / "log.jsonl", [row("q", "a", clicked=0)])
@@ -221,12 +217,13 @@ class TestJudgements:
         for path in (tmp_path / "set.json", log):
             assert as_judgements(path).relevant == {"q": ("a",)}
 
-    @pytest.mark.parametrize(
-        "labels", [{}, {"q": []}, {"q": "a"}, {"": ["a"]}, {"q": [3]}, {"half \ud83d": ["a"]}]
-    )
-    def test_a_mapping_that_is_none_is_refused(self, labels):
-        with pytest.raises(InvalidDatasetError, match="at least one"):
-            as_judgements(labels)
+    def test_a_mapping_that_is_none_is_refused(self, subtests):
+        for labels in ({}, {"q": []}, {"q": "a"}, {"": ["a"]}, {"q": [3]}, {"half \ud83d": ["a"]}):
+            with (
+                subtests.test(labels=labels),
+                pytest.raises(InvalidDatasetError, match="at least one"),
+            ):
+                as_judgements(labels)
 
 
 def test_a_line_of_a_text_file_is_one_query(tmp_path):

@@ -185,20 +185,21 @@ class TestSimilarity:
         index = VectorStoreIndex(make_nodes(5), storage_context=context, embed_model=model)
         assert read(index).similarity == similarity
 
-    @pytest.mark.parametrize(
-        ("distance", "similarity"), [("DOT", "dot_product"), ("EUCLID", "euclidean")]
-    )
-    def test_of_a_qdrant_collection(self, model, distance, similarity):
-        from llama_index.vector_stores.qdrant import QdrantVectorStore
-        from qdrant_client import QdrantClient, models
+    def test_of_a_qdrant_collection(self, model, subtests):
+        for distance, similarity in (("DOT", "dot_product"), ("EUCLID", "euclidean")):
+            with subtests.test(distance=distance, similarity=similarity):
+                from llama_index.vector_stores.qdrant import QdrantVectorStore
+                from qdrant_client import QdrantClient, models
 
-        config = models.VectorParams(size=DIM, distance=models.Distance[distance])
-        store = QdrantVectorStore("c", client=QdrantClient(":memory:"), dense_config=config)
-        nodes = [TextNode(id_=str(uuid.UUID(int=row)), text=f"passage {row}") for row in range(5)]
-        context = StorageContext.from_defaults(vector_store=store)
-        corpus = read(VectorStoreIndex(nodes, storage_context=context, embed_model=model))
-        assert corpus.similarity == similarity
-        np.testing.assert_allclose(corpus.vectors[2], model.vector("passage 2"), rtol=1e-6)
+                config = models.VectorParams(size=DIM, distance=models.Distance[distance])
+                store = QdrantVectorStore("c", client=QdrantClient(":memory:"), dense_config=config)
+                nodes = [
+                    TextNode(id_=str(uuid.UUID(int=row)), text=f"passage {row}") for row in range(5)
+                ]
+                context = StorageContext.from_defaults(vector_store=store)
+                corpus = read(VectorStoreIndex(nodes, storage_context=context, embed_model=model))
+                assert corpus.similarity == similarity
+                np.testing.assert_allclose(corpus.vectors[2], model.vector("passage 2"), rtol=1e-6)
 
     def test_another_distance_is_refused(self):
         from llama_index.vector_stores.qdrant import QdrantVectorStore

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -19,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import safetensors.torch
 import torch
 
-from llama_index_adapters.adapters.disk import read, save, untrusted_files
+from llama_index_adapters.adapters.disk import llamaindex, read, save, untrusted_files, weight_file
 from llama_index_adapters.adapters.disk.config import AdapterConfig, QueryModel
 from llama_index_adapters.adapters.disk.fingerprint import adapter_fingerprint
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata, Section
@@ -43,6 +45,16 @@ from llama_index_adapters.serving.saved import load_saved
 from tests.adapter_directories import FORMAT_1, rewrite
 
 DIM = 6
+ARGUMENTS = {
+    "linear": {"in_features": DIM, "bias": True},
+    "two-layer": {"in_features": DIM, "out_features": 5},
+    "two-layer-nn": {
+        "in_features": DIM,
+        "hidden_features": 9,
+        "out_features": DIM,
+        "add_residual": True,
+    },
+}
 METADATA = AdapterMetadata(
     query_models=(QueryModel(name="text-embedding-3-small", identity="ab" * 32),),
     training={"epochs": 4, "learning_rate": np.float32(0.5), "seed": 0},
@@ -80,6 +92,10 @@ class LinearTwice(LinearAdapter):
 
     def forward(self, embed):
         return super().forward(super().forward(embed))
+
+
+def example(kind: str) -> BaseAdapter:
+    return FAMILIES[kind].learned_class()(**ARGUMENTS.get(kind, {"in_features": DIM}))
 
 
 def randomised(adapter: BaseAdapter, seed: int = 0) -> BaseAdapter:
@@ -834,7 +850,8 @@ class TestFormatOne:
             ({"unit_input": "yes"}, "not a valid adapter config: unit_input"),
             ({"dimensions": {"query": "6"}}, "not a valid adapter config: dimensions.query"),
             ({"base_model": "x"}, "not a valid adapter config: base_model"),
-            ({"arguments": {"in_features": 4}}, "do not belong together"),
+            ({"arguments": {"in_features": 4}}, "out_features=None; expected a whole number"),
+            ({"fingerprint": "0" * 64}, "do not belong together"),
             ({"format_version": 2}, "not a valid adapter config: query_models"),
         ):
             with subtests.test(message):
@@ -874,7 +891,7 @@ class TestHostileWeights:
             load_saved(directory)
 
     def test_too_large(self, directory, monkeypatch):
-        monkeypatch.setattr(untrusted_files, "MAX_WEIGHT_BYTES", 10)
+        monkeypatch.setattr(weight_file, "MAX_WEIGHT_BYTES", 10)
         with pytest.raises(InvalidAdapterError, match="no adapter needs more than 10"):
             load_saved(directory)
 
@@ -906,12 +923,153 @@ class TestHostileWeights:
         with pytest.raises(InvalidAdapterError, match="do not belong together"):
             load_saved(directory)
 
-    def test_another_precision_is_read_as_float32(self, directory):
+    def test_numbers_that_float32_does_not_hold(self, directory):
+        rewrite(directory, arrays={"queries.linear.bias": np.full(DIM, 1e300)})
+        with pytest.raises(InvalidAdapterError, match=r"'linear.bias'.*too large for float32"):
+            load_saved(directory)
+
+    @pytest.mark.parametrize("load", [load_saved, load_adapter])
+    def test_weights_that_overflow(self, directory, load):
+        rewrite(directory, arrays={"queries.linear.bias": np.full(DIM, 3e38, np.float32)})
+        with pytest.raises(
+            InvalidAdapterError, match=r"so large that .* may reach inf; float32 is"
+        ):
+            load(directory)
+
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [
+            (kind, name)
+            for kind, family in FAMILIES.items()
+            for name in family.shapes(example(kind).get_config_dict())
+            if name != "log_sharpness"  # served as at most exp(80), which float32 holds
+        ],
+    )
+    def test_each_array_of_each_family_has_its_bound(self, tmp_path, kind, name):
+        adapter = example(kind)
+        with torch.no_grad():
+            for values in adapter.state_dict().values():
+                values.fill_(1)
+            adapter.state_dict()[name].fill_(1e15)
+        with pytest.raises(InvalidAdapterError, match="so large that adapted vectors may reach"):
+            adapter.save(tmp_path / "a")
+
+    @pytest.mark.parametrize("dtype", [np.complex64, np.int32, np.uint8, np.bool_])
+    def test_weights_that_are_no_floating_point_numbers(self, directory, dtype):
+        rewrite(directory, arrays={"queries.linear.bias": np.ones(DIM, dtype)})
+        message = f"'linear.bias' holds {np.dtype(dtype)}; the weights of .* again as float32"
+        with pytest.raises(InvalidAdapterError, match=message):
+            load_saved(directory)
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.float64])
+    def test_another_precision_is_read_as_float32(self, directory, dtype):
         name = "queries.linear.weight"
         weight = safetensors.numpy.load_file(directory / "model.safetensors")[name]
-        rewrite(directory, arrays={name: weight.astype(np.float16)})
+        rewrite(directory, arrays={name: weight.astype(dtype)})
         found = load_saved(directory).transform(queries())
         assert found.dtype == np.float32
+
+    def test_bfloat16(self, tmp_path):
+        path = write_as_llamaindex(tmp_path / "a", TestLlamaIndexDirectories.LINEAR, {})
+        weight = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(0)).bfloat16()
+        safetensors.torch.save_file({"linear.weight": weight}, path / "model.safetensors")
+        expected = queries() @ weight.float().numpy().T
+        np.testing.assert_allclose(load_saved(path).transform(queries()), expected, rtol=1e-4)
+
+
+class TestRefusedByTheHeader:
+    """Files that are large on paper: sparse, so that a test can afford them."""
+
+    @pytest.fixture
+    def most_read(self, monkeypatch) -> list[int]:
+        """Numbers of bytes read at a time from files of weights."""
+        sizes: list[int] = []
+        opened = untrusted_files.opened
+
+        class Counted:
+            def __init__(self, file):
+                self.seek, self.tell, self._file = file.seek, file.tell, file
+
+            def read(self, size=-1):
+                sizes.append(len(data := self._file.read(size)))
+                return data
+
+        @contextlib.contextmanager
+        def counted(*arguments):
+            with opened(*arguments) as (file, size):
+                yield Counted(file), size
+
+        for module in (weight_file, llamaindex):
+            monkeypatch.setattr(module, "opened", counted)
+        return sizes
+
+    def write(self, path: Path, header: object, size: int) -> None:
+        data = header if isinstance(header, bytes) else json.dumps(header).encode()
+        path.write_bytes(len(data).to_bytes(8, "little") + data)
+        os.truncate(path, size)
+
+    def test_a_sparse_file(self, directory, most_read, subtests):
+        path, large = directory / "model.safetensors", 2**31
+        number = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+        wide = {"dtype": "F32", "shape": [2**20, 2**8], "data_offsets": [0, 2**30]}
+        fits_wide = {
+            name: 8 + len(json.dumps({name: wide})) + 2**30
+            for name in ("queries.linear.weight", "other")
+        }
+        for header, size, message in (
+            ({"queries.linear.weight": number}, large, "the file has 2,147,483,648"),
+            (
+                {"queries.linear.weight": wide},
+                fits_wide["queries.linear.weight"],
+                r"\(1048576, 256\), its config says \(6, 6\)",
+            ),
+            ({"other": wide}, fits_wide["other"], "also has other, of no part"),
+            ({f"queries.{n}": number for n in range(10_001)}, large, "has 10,001 arrays; no"),
+            (b" " * (4 * 2**20 + 1), large, "header of .* has 4,194,305 bytes; no adapter"),
+        ):
+            with subtests.test(message):
+                self.write(path, header, size)
+                most_read.clear()
+                with pytest.raises(InvalidAdapterError, match=message):
+                    load_saved(directory)
+                assert 0 < sum(most_read) < 2**21
+
+    def test_a_sparse_pickle(self, tmp_path, most_read):
+        state = {"linear.weight": torch.eye(DIM)}
+        path = write_as_llamaindex(tmp_path / "a", TestLlamaIndexDirectories.LINEAR, state)
+        os.truncate(path / "pytorch_model.bin", 2**31)
+        with pytest.raises(InvalidAdapterError, match="no adapter needs more than 4,19"):
+            load_saved(path)
+        assert most_read == []
+
+    def test_a_sparse_pickle_of_an_unknown_class(self, tmp_path, most_read):
+        path = write_as_llamaindex(tmp_path / "a", {"dim": DIM}, Scale(DIM).state_dict())
+        weights = path / "pytorch_model.bin"
+        archive = weights.read_bytes()
+        with weights.open("wb") as file:  # what precedes an archive does not count
+            file.seek(2**31)
+            file.write(archive)
+        with pytest.raises(InvalidAdapterError, match=r"bytes for .* bytes of entries"):
+            load_saved(path, Scale)
+        assert 0 < sum(most_read) < 2**21
+
+    def test_a_pickle_of_a_million_entries(self, tmp_path, most_read, monkeypatch):
+        monkeypatch.setattr(llamaindex, "_MAX_ZIP_OVERHEAD", 70_000)
+        path = write_as_llamaindex(tmp_path / "a", {"dim": DIM}, {})
+        with zipfile.ZipFile(path / "pytorch_model.bin", "w") as archive:
+            for number in range(2000):
+                archive.writestr(f"{number:0100}", b"")
+        with pytest.raises(InvalidAdapterError, match="its list of entries is too long"):
+            load_saved(path, Scale)
+        assert sum(most_read) <= 70_001
+
+    def test_more_arrays_than_can_be_loaded_are_not_saved(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(weight_file, "MAX_ARRAYS", 1)
+        with pytest.raises(
+            InvalidAdapterError, match=r"model.safetensors has 2 arrays; no adapter"
+        ):
+            LinearAdapter(DIM, bias=True).save(tmp_path / "a")
+        assert not (tmp_path / "a").exists()
 
 
 class TestLinks:
@@ -953,10 +1111,10 @@ def test_replaced_between_its_two_files_it_is_read_again(directory, monkeypatch,
     others = [randomised(TwoLayerAdapter(DIM), seed) for seed in range(replacements)]
     last, read_weights = others[-1], read.read_safetensors
 
-    def replace_and_read(path):
+    def replace_and_read(path, require_expected):
         if others:
             save_adapter(path, others.pop(0))
-        return read_weights(path)
+        return read_weights(path, require_expected)
 
     monkeypatch.setattr(read, "read_safetensors", replace_and_read)
     np.testing.assert_array_equal(
@@ -1094,6 +1252,24 @@ class TestLlamaIndexDirectories:
                 path = write_as_llamaindex(tmp_path / str(number), self.LINEAR, state)
                 with pytest.raises(InvalidAdapterError, match=message):
                     load_saved(path)
+
+    def test_a_tensor_that_is_a_flag_on_another(self, tmp_path):
+        weight = torch.complex(torch.zeros(DIM, DIM), torch.eye(DIM))
+        state = {"linear.weight": weight.conj()}
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, state)
+        with pytest.raises(InvalidAdapterError, match=r"'linear.weight' holds complex64; the w"):
+            load_saved(path)
+        negative = torch._neg_view(torch.eye(DIM))
+        assert negative.is_neg()
+        path = write_as_llamaindex(tmp_path / "b", self.LINEAR, {"linear.weight": negative})
+        np.testing.assert_array_equal(load_saved(path).transform(queries()), -queries())
+
+    @pytest.mark.filterwarnings("ignore:ComplexHalf support")
+    def test_a_type_that_numpy_has_not(self, tmp_path):
+        state = {"linear.weight": torch.eye(DIM).to(torch.complex32)}
+        path = write_as_llamaindex(tmp_path / "a", self.LINEAR, state)
+        with pytest.raises(InvalidAdapterError, match=r"as torch.complex32, which cannot be read"):
+            load_saved(path)
 
     def test_a_small_file_cannot_become_a_large_one(self, tmp_path):
         path = write_as_llamaindex(tmp_path / "a", self.LINEAR, {"linear.weight": torch.zeros(9)})

@@ -33,10 +33,13 @@ def test_every_relevant_passage_is_kept_in_order():
     assert dataset.mode == "text"
 
 
-@pytest.mark.parametrize("ids", [("n2", "n1", "n2"), ["n2", "n1", "n1"]])
-def test_repeated_ids_are_dropped_and_the_rest_keeps_its_order(ids):
-    dataset = EmbeddingQAFinetuneDataset(**mappings(relevant_docs={"q1": ids, "q2": ["n2"]}))
-    assert dataset.relevant_docs["q1"] == ["n2", "n1"]
+def test_repeated_ids_are_dropped_and_the_rest_keeps_its_order(subtests):
+    for ids in (("n2", "n1", "n2"), ["n2", "n1", "n1"]):
+        with subtests.test(ids=ids):
+            dataset = EmbeddingQAFinetuneDataset(
+                **mappings(relevant_docs={"q1": ids, "q2": ["n2"]})
+            )
+            assert dataset.relevant_docs["q1"] == ["n2", "n1"]
 
 
 def test_a_set_of_ids_becomes_a_list_in_one_certain_order():
@@ -80,12 +83,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG)
-def test_what_does_not_fit_together_is_refused_by_name(changes, message):
-    with pytest.raises(InvalidDatasetError, match=message):
-        EmbeddingQAFinetuneDataset(**mappings(**changes))
-    with pytest.raises(InvalidDatasetError, match=message):
-        EmbeddingQAFinetuneDataset.model_validate(mappings(**changes))
+def test_what_does_not_fit_together_is_refused_by_name(subtests):
+    for changes, message in WRONG:
+        with subtests.test(message):
+            with pytest.raises(InvalidDatasetError, match=message):
+                EmbeddingQAFinetuneDataset(**mappings(**changes))
+            with pytest.raises(InvalidDatasetError, match=message):
+                EmbeddingQAFinetuneDataset.model_validate(mappings(**changes))
 
 
 def test_every_kind_of_fault_is_named_at_once():
@@ -131,9 +135,8 @@ def test_a_file_of_another_tool_may_hold_more(tmp_path):
     assert EmbeddingQAFinetuneDataset.from_json(path).queries == mappings()["queries"]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
+def test_a_file_of_another_shape_is_refused_with_its_path(tmp_path, subtests):
+    for content, message in (
         (b"\xff\xfe\x00", "is not UTF-8 text"),
         (b'{"queries": ', "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
@@ -144,14 +147,13 @@ def test_a_file_of_another_tool_may_hold_more(tmp_path):
         ),
         (b'{"queries": {"q": "x"}}', r"corpus: Field required.*expected queries \{query id"),
         (b'{"queries": {"q": 1}, "corpus": {}, "relevant_docs": {}}', r"queries\['q'\]: Input"),
-    ],
-)
-def test_a_file_of_another_shape_is_refused_with_its_path(tmp_path, content, message):
-    path = tmp_path / "set.json"
-    path.write_bytes(content)
-    with pytest.raises(InvalidFileError, match=message) as caught:
-        EmbeddingQAFinetuneDataset.from_json(path)
-    assert str(path) in str(caught.value)
+    ):
+        with subtests.test(message):
+            path = tmp_path / "set.json"
+            path.write_bytes(content)
+            with pytest.raises(InvalidFileError, match=message) as caught:
+                EmbeddingQAFinetuneDataset.from_json(path)
+            assert str(path) in str(caught.value)
 
 
 def test_contents_that_do_not_fit_are_named_with_the_path(tmp_path):
@@ -168,11 +170,14 @@ def test_a_missing_file_and_a_directory(tmp_path):
         EmbeddingQAFinetuneDataset.from_json(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "data", [mappings(), SimpleNamespace(**mappings()), EmbeddingQAFinetuneDataset(**mappings())]
-)
-def test_any_object_with_the_three_mappings_is_a_dataset(data):
-    assert as_dataset(data) == EmbeddingQAFinetuneDataset(**mappings())
+def test_any_object_with_the_three_mappings_is_a_dataset(subtests):
+    for data in (
+        mappings(),
+        SimpleNamespace(**mappings()),
+        EmbeddingQAFinetuneDataset(**mappings()),
+    ):
+        with subtests.test(data=data):
+            assert as_dataset(data) == EmbeddingQAFinetuneDataset(**mappings())
 
 
 def test_as_dataset_keeps_the_mode_ignores_the_rest_and_copies():

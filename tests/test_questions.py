@@ -26,9 +26,8 @@ PIECES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_the_dress_of_a_question_is_taken_off(subtests):
+    for line in (
         "What is A?",
         "1. What is A?",
         "12) What is A?",
@@ -67,15 +66,13 @@ PIECES = [
         "'What is A?'",
         "`What is A?`",
         "What   is\tA?",
-    ],
-)
-def test_the_dress_of_a_question_is_taken_off(line):
-    assert parse_questions(line, 5) == ["What is A?"]
+    ):
+        with subtests.test(line=line):
+            assert parse_questions(line, 5) == ["What is A?"]
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
+def test_what_belongs_to_a_question_stays(subtests):
+    for question in (
         "2021 revenue of Lyft?",
         "3.5 inch drives hold how much?",
         "3.x releases end when?",
@@ -95,16 +92,14 @@ def test_the_dress_of_a_question_is_taken_off(line):
         "Sure, but is it safe?",
         "python sort dict by value",
         "Here comes the sun: who wrote it?",
-    ],
-)
-def test_what_belongs_to_a_question_stays(question):
-    assert parse_questions(question, 5) == [question]
-    assert parse_questions(f"1. {question}", 5) == [question]
+    ):
+        with subtests.test(question=question):
+            assert parse_questions(question, 5) == [question]
+            assert parse_questions(f"1. {question}", 5) == [question]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_what_is_no_question_is_left_out(subtests):
+    for line in (
         "",
         "   ",
         "Here are two questions:",
@@ -124,10 +119,9 @@ def test_what_belongs_to_a_question_stays(question):
         "Answer: It is a letter.",
         "Let me know if you need more!",
         "I hope these help.",
-    ],
-)
-def test_what_is_no_question_is_left_out(line):
-    assert parse_questions(f"{line}\nWhat is A?\n{line}", 5) == ["What is A?"]
+    ):
+        with subtests.test(line=line):
+            assert parse_questions(f"{line}\nWhat is A?\n{line}", 5) == ["What is A?"]
 
 
 def test_the_questions_of_an_answer(subtests):
@@ -195,17 +189,17 @@ def test_literal_braces_of_a_template_are_written_twice():
     assert question_prompt(template, "{x}", 2) == '{"n": 2} {x}'
 
 
-@pytest.mark.parametrize(
-    ("template", "message"),
-    [
+def test_a_template_that_cannot_be_filled_in_is_refused(subtests):
+    for template, message in (
         ("Ask {num_questions_per_chunk} questions", r"has no \{context_str\}, so the passage is"),
         ("{context_str} {language}", r"nothing is known for: \{language\}\. It needs"),
         ('{"a": 1} {context_str}', r'nothing is known for: \{"a"\}.*\{\{ and \}\}'),
         ("{} {context_str}", r"nothing is known for: \{\}"),
         ("{context_str", "is not a template"),
         (None, "is not a template"),
-    ],
-)
-def test_a_template_that_cannot_be_filled_in_is_refused(template, message):
-    with pytest.raises(InvalidOptionError, match=message):
-        check_template(template)
+    ):
+        with (
+            subtests.test(template=template, message=message),
+            pytest.raises(InvalidOptionError, match=message),
+        ):
+            check_template(template)

@@ -6,31 +6,31 @@ from llama_index_adapters.errors import InvalidFileError
 from llama_index_adapters.files.text import is_encodable, lines_of, parse_json
 
 
-@pytest.mark.parametrize(
-    ("text", "lines"),
-    [
+def test_a_line_ends_with_a_line_feed_alone(subtests):
+    for text, lines in (
         ("one\ntwo\r\nthree", ["one", "two", "three"]),
         ("one\u2028two\u2029three\x85four\x0bfive\x0csix\x1cseven", 1),
         ("one\rtwo", 1),
         ("one\n", ["one", ""]),
         ("", [""]),
-    ],
-)
-def test_a_line_ends_with_a_line_feed_alone(text, lines):
-    assert lines_of(text) == ([text] if lines == 1 else lines)
+    ):
+        with subtests.test(text=text, lines=lines):
+            assert lines_of(text) == ([text] if lines == 1 else lines)
 
 
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
+def test_a_key_that_occurs_twice_is_refused_by_name(subtests):
+    for text, key in (
         ('{"a": 1, "b": 2, "a": 1}', "a"),
         ('{"n": {"x 1": "one", "x 1": "two"}}', "x 1"),
         ('[{"a": 1}, {"a": 1, "\\u0061": 2}]', "a"),
-    ],
-)
-def test_a_key_that_occurs_twice_is_refused_by_name(text, key):
-    with pytest.raises(InvalidFileError, match=f"x.json has the key '{key}' twice in one object"):
-        parse_json(text, "x.json", "expected JSON", keys_are_ids=True)
+    ):
+        with (
+            subtests.test(text=text, key=key),
+            pytest.raises(
+                InvalidFileError, match=f"x.json has the key '{key}' twice in one object"
+            ),
+        ):
+            parse_json(text, "x.json", "expected JSON", keys_are_ids=True)
 
 
 def test_a_key_that_may_be_a_text_is_not_repeated():

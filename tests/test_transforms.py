@@ -28,7 +28,7 @@ from llama_index_adapters.adapters.learned.linear import IdentityAdapter, Linear
 from llama_index_adapters.adapters.learned.new import new_adapter
 from llama_index_adapters.adapters.learned.serve import transform_of
 from llama_index_adapters.adapters.learned.two_layer import TwoLayerAdapter, TwoLayerNN
-from llama_index_adapters.adapters.served.arrays import dimension, flag, take
+from llama_index_adapters.adapters.served.arrays import dimension, flag, norm, take
 from llama_index_adapters.adapters.served.base import adapt, adapt_vector
 from llama_index_adapters.adapters.served.linear import IdentityTransform, LinearTransform
 from llama_index_adapters.adapters.served.two_layer import ACTIVATIONS, Activation
@@ -262,11 +262,17 @@ class ToyTransform:
         self.scale = scale
         self.query_dim = self.passage_dim = len(scale)
 
+    @staticmethod
+    def shapes(arguments):
+        return {"scale": (dimension(arguments, "in_features"),)}
+
     @classmethod
     def from_arrays(cls, arguments, arrays):
         flag(arguments, "bias")
-        dim = dimension(arguments, "in_features")
-        return cls(take(arrays, "scale", (dim,)))
+        return cls(take(arrays, "scale", cls.shapes(arguments)))
+
+    def bound(self):
+        return norm(self.scale)
 
     def __call__(self, queries):
         return queries * self.scale
@@ -297,7 +303,13 @@ class TestAFamilyThatIsAdded:
     @pytest.fixture(autouse=True)
     def toy(self, monkeypatch):
         form = Form("toy", searched_on_small_sets=True)
-        family = Family("toy", ToyTransform.from_arrays, f"{__name__}:ToyAdapter", (form,))
+        family = Family(
+            "toy",
+            ToyTransform.shapes,
+            ToyTransform.from_arrays,
+            f"{__name__}:ToyAdapter",
+            (form,),
+        )
         monkeypatch.setitem(FAMILIES, "toy", family)
         # The names stand in the module of the records; whoever checks one has imported them.
         for name, module in list(sys.modules.items()):
@@ -358,14 +370,22 @@ class TestAdapt:
         transform = LinearTransform(np.eye(3, dtype=np.float32), np.ones(3, np.float32))
         zeros = np.zeros((2, 3), np.float32)
         np.testing.assert_array_equal(adapt(transform, zeros), zeros)
-        np.testing.assert_array_equal(adapt_vector(transform, zeros[0], 0.0), zeros[0])
 
-    def test_a_query_mapped_to_zero_gives_zero(self):
+    def test_a_query_mapped_to_zero_is_zero_to_training(self):
         transform = LinearTransform(np.zeros((3, 3), np.float32))
         queries = np.full((1, 3), 1e6, np.float32)
         np.testing.assert_array_equal(adapt(transform, queries), 0 * queries)
-        adapted = adapt_vector(transform, queries[0], 1e6 * 3**0.5)
-        np.testing.assert_array_equal(adapted, np.zeros(3))
+
+    def test_a_query_without_direction_is_not_served(self, subtests):
+        query = np.full(3, 1e6, np.float32)
+        for value in (0, 1e-25, np.nan, np.inf, 3e38):
+            transform = LinearTransform(np.full((3, 3), value, np.float32))
+            with (
+                subtests.test(value=value),
+                np.errstate(all="ignore"),
+                pytest.raises(InvalidAdapterError, match="one that is zero or not finite"),
+            ):
+                adapt_vector(transform, query, 1e6 * 3**0.5)
 
 
 class TestArrays:

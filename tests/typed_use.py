@@ -1,6 +1,6 @@
 """What users write, as a type checker sees it; it is never run.
 
-``tests/test_typing.py`` checks it with ``mypy --strict``. A line that ends in ``type: ignore`` is
+``make typecheck`` checks it. A line that ends in ``type: ignore`` is
 wrong on purpose: mypy reports an ignore that nothing needs.
 """
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from numpy.typing import NDArray
 
-from llama_index_adapters.adapters.served.base import Transform
+from llama_index_adapters.adapters.served.arrays import Described, Shapes, require_array
+from llama_index_adapters.adapters.served.base import BuiltInTransform
 from llama_index_adapters.adapters.served.linear import IdentityTransform, LinearTransform
 from llama_index_adapters.adapters.served.memory import MemoryTransform
 from llama_index_adapters.adapters.served.two_layer import TwoLayerTransform
@@ -26,6 +27,11 @@ DEFAULT_ADAPTER: AdapterName = "auto"
 # The kind of a user's own class, which has no record here.
 CUSTOM = "custom"
 DEFAULT_RANK = 64
+
+# Of what a built-in adapter computes for a query of length one. The result is squared for its
+# length, and GELU takes a cube: both stay below 3.4e38, the most that float32 holds. No training
+# comes near it.
+MAX_MAGNITUDE = 1e12
 
 _Value = TypeVar("_Value")
 
@@ -57,6 +63,8 @@ class Family:
 
     Attributes:
         kind: the word that stands for it in ``config.json``; it never changes.
+        shapes: the names and shapes of the arrays that belong to a config's arguments, so that
+            a file can be refused by its header.
         served: builds the numpy half from a config's arguments and the saved arrays.
         learned: ``module:class`` of the torch half, imported only to train. Its constructor
             takes ``in_features``; of a family with forms also ``out_features``, ``bias`` and
@@ -66,7 +74,8 @@ class Family:
     """
 
     kind: str
-    served: Callable[[Mapping[str, Any], Mapping[str, FloatArray]], Transform]
+    shapes: Callable[[Mapping[str, Any]], Shapes]
+    served: Callable[[Mapping[str, Any], Mapping[str, FloatArray]], BuiltInTransform]
     learned: str
     forms: tuple[Form, ...] = ()
 
@@ -81,22 +90,35 @@ _LEARNED = "llama_index_adapters.adapters.learned"
 FAMILIES: dict[str, Family] = {
     family.kind: family
     for family in (
-        Family("identity", IdentityTransform.from_arrays, f"{_LEARNED}.linear:IdentityAdapter"),
+        Family(
+            "identity",
+            IdentityTransform.shapes,
+            IdentityTransform.from_arrays,
+            f"{_LEARNED}.linear:IdentityAdapter",
+        ),
         Family(
             "linear",
+            LinearTransform.shapes,
             LinearTransform.from_arrays,
             f"{_LEARNED}.linear:LinearAdapter",
             (Form("linear"), Form("low-rank", rank=DEFAULT_RANK, searched_on_small_sets=True)),
         ),
-        Family("memory", MemoryTransform.from_arrays, f"{_LEARNED}.memory:MemoryAdapter"),
+        Family(
+            "memory",
+            MemoryTransform.shapes,
+            MemoryTransform.from_arrays,
+            f"{_LEARNED}.memory:MemoryAdapter",
+        ),
         Family(
             "two-layer",
+            TwoLayerTransform.shapes,
             TwoLayerTransform.from_arrays,
             f"{_LEARNED}.two_layer:TwoLayerAdapter",
             (Form("two-layer", searched_on_small_sets=True),),
         ),
         Family(
             "two-layer-nn",
+            TwoLayerTransform.shapes_of_two_layer_nn,
             TwoLayerTransform.from_two_layer_nn,
             f"{_LEARNED}.two_layer:TwoLayerNN",
         ),
@@ -136,20 +158,46 @@ class _Noted(Mapping[str, _Value]):
         return len(self._values)
 
 
+def require_arrays(
+    kind: str, arguments: Mapping[str, Any], arrays: Mapping[str, Described], source: object
+) -> None:
+    """Refuse arrays, or what a header says of them, that are not those of a built-in adapter.
+
+    Raises:
+        InvalidAdapterError: for an array that is missing, of another shape or of no
+            floating-point numbers, and for one that the kind does not know.
+    """
+    shapes = FAMILIES[kind].shapes(arguments)
+    for name, shape in shapes.items():
+        require_array(arrays, name, shape)
+    _require_none_left(kind, arrays.keys() - shapes.keys(), source)
+
+
 def build_transform(
     kind: str, arguments: Mapping[str, Any], arrays: Arrays, source: object
-) -> Transform:
+) -> BuiltInTransform:
     """Build the numpy half of an adapter.
 
     Raises:
-        InvalidAdapterError: when arguments and arrays do not fit, or there is one that the kind
-            does not know: it would be left out of what is served.
+        InvalidAdapterError: when arguments and arrays do not fit, when there is one that the kind
+            does not know, which would be left out of what is served, or when weights are so
+            large that float32 may overflow.
     """
-    noted_arguments, noted_arrays = _Noted(arguments), _Noted(arrays)
-    transform = FAMILIES[kind].served(noted_arguments, noted_arrays)
-    unread = sorted(noted_arguments.unread | noted_arrays.unread)
-    if unread:
+    require_arrays(kind, arguments, arrays, source)
+    noted = _Noted(arguments)
+    transform = FAMILIES[kind].served(noted, arrays)
+    _require_none_left(kind, noted.unread, source)
+    bound = transform.bound()
+    if not bound <= MAX_MAGNITUDE:
         raise InvalidAdapterError(
-            f"{source} is not a {kind!r} adapter: it also has {', '.join(unread[:5])}."
+            f"The weights of {source} are so large that adapted vectors may reach {bound:.0e}; "
+            f"float32 is safe up to {MAX_MAGNITUDE:.0e}. Train the adapter again."
         )
     return transform
+
+
+def _require_none_left(kind: str, names: Set[str], source: object) -> None:
+    if names:
+        raise InvalidAdapterError(
+            f"{source} is not a {kind!r} adapter: it also has {', '.join(sorted(names)[:5])}."
+        )

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import UnwritableFileError
 
 
@@ -30,6 +31,8 @@ class CorpusFiles:
     """
 
     def __init__(self, directory: str | PathLike[str] | None = None) -> None:
+        if directory is not None:
+            directory = as_path(directory, "directory")
         try:
             self._directory = tempfile.TemporaryDirectory(
                 prefix="llama-index-adapters-", dir=directory, ignore_cleanup_errors=True

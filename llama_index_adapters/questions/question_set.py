@@ -15,6 +15,7 @@ from llama_index.core.bridge.pydantic import (
     model_validator,
 )
 
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidDatasetError, InvalidFileError
 from llama_index_adapters.files.atomic import write_text
 from llama_index_adapters.files.text import is_encodable, parse_json, read_text
@@ -157,7 +158,7 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
         Raises:
             InvalidFileError: when ``path`` is a directory.
         """
-        write_text(path, json.dumps(self.model_dump(), indent=4))
+        write_text(as_path(path, "path"), json.dumps(self.model_dump(), indent=4))
 
     @classmethod
     def from_json(cls: type[_Self], path: Path | str) -> _Self:

@@ -18,7 +18,14 @@ from llama_index.core.callbacks import CallbackManager
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
-from llama_index_adapters.adapters.served.base import adapt, adapt_vector, as_vector
+from llama_index_adapters.adapters.served.base import (
+    SHORTEST,
+    adapt,
+    adapt_vector,
+    as_vector,
+    have_direction,
+    without_direction,
+)
 from llama_index_adapters.adapters.served.linear import IdentityTransform
 from llama_index_adapters.checks import require_whole
 from llama_index_adapters.errors import (
@@ -150,15 +157,22 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
 
         Raises:
             InvalidVectorsError: when they are not a finite matrix.
+            EmbeddingError: when one of them is zero.
+            InvalidAdapterError: when an adapted vector is zero or not finite.
             ModelMismatchError: when they have another dimension than the adapter takes.
         """
         queries = as_matrix(vectors, "vectors")
         if not self.transform_query:
             return queries
         self._check_dimension(queries.shape[1])
+        if not have_direction(queries):
+            raise self._without_direction()
         if isinstance(self._saved.transform, IdentityTransform):
             return queries
-        return adapt(self._saved.transform, queries, unit_input=self._saved.unit_input)
+        adapted = adapt(self._saved.transform, queries, unit_input=self._saved.unit_input)
+        if not have_direction(adapted):
+            raise without_direction()
+        return adapted
 
     @without_span
     def _get_query_embedding(self, query: str) -> Embedding:
@@ -181,11 +195,8 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
                 f"{self.base_embed_model.model_name} gave something that is not one vector for "
                 f"a query ({type(vector).__name__}); expected a list of numbers."
             ) from None
-        if not math.isfinite(length):
-            raise EmbeddingError(
-                f"{self.base_embed_model.model_name} gave a query vector with NaN, infinite or "
-                "far too large values."
-            )
+        if not SHORTEST <= length < math.inf:
+            raise self._without_direction()
         # Where pydantic keeps ``_saved``, which it finds a hundred times more slowly by its name.
         saved: SavedAdapter = (self.__pydantic_private__ or {})["_saved"]
         if query.size != saved.transform.query_dim:
@@ -195,6 +206,12 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
         adapted = adapt_vector(saved.transform, query, length, unit_input=saved.unit_input)
         numbers: Embedding = adapted.tolist()
         return numbers
+
+    def _without_direction(self) -> EmbeddingError:
+        return EmbeddingError(
+            f"{self.base_embed_model.model_name} gave a query vector that is zero, or with NaN, "
+            "infinite or far too large values; nothing can be found with it."
+        )
 
     def _check_dimension(self, found: int) -> None:
         expected = self._saved.transform.query_dim

@@ -75,7 +75,7 @@ class IdentifiedModel:
             return type(self.model).__name__
         path = Path(name)
         if path.is_absolute() or _model_files(self.model) is not None:
-            return path.expanduser().resolve().name
+            return _expanded(path).resolve().name
         return name
 
 
@@ -160,7 +160,7 @@ def _model_files(model: BaseEmbedding) -> Path | None:
     may_be_path = is_huggingface(model) or name.startswith((".", "~", os.sep))
     if not name or not may_be_path or "LocalEmbedding" in _class_names(model):
         return None
-    path = Path(name).expanduser()
+    path = _expanded(name)
     return path if path.exists() else None
 
 
@@ -218,9 +218,17 @@ def _canonical(value: Any) -> Any:
     return f"{named.__module__}.{named.__qualname__}"
 
 
+def _expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` expanded, as it is where nobody has that home directory."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def _content_at(path: str | Path) -> str | None:
     """Return what a path stands for, None when nothing is there."""
-    named = Path(path).expanduser()
+    named = _expanded(path)
     return _content(named) if str(path) and named.exists() else None
 
 

@@ -376,7 +376,7 @@ def _usable_path(path: Path | str | None) -> Path:
                 "file for the embedding store instead."
             ) from error
         return folder / "embeddings.sqlite3"
-    usable = as_path(path, "store").expanduser().absolute()
+    usable = as_path(path, "store").absolute()
     if usable.is_dir():
         raise InvalidFileError(f"The embedding store {usable} is a folder; name a file in it.")
     if not usable.parent.is_dir():

@@ -7,9 +7,12 @@ An array is named by its part, a dot and its own name: ``queries.linear.weight``
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from llama_index_adapters.adapters.families import Arrays
 from llama_index_adapters.errors import InvalidAdapterError
+
+_Array = TypeVar("_Array")
 
 QUERIES = "queries"
 PASSAGES = "passages"
@@ -33,13 +36,15 @@ def part_of(name: str) -> str:
     return section_part(rest.partition(".")[0]) if first == "sections" else first
 
 
-def separated(arrays: Arrays, parts: Iterable[str], source: object) -> dict[str, Arrays]:
-    """Return the arrays of each part under their own names.
+def separated(
+    arrays: Mapping[str, _Array], parts: Iterable[str], source: object
+) -> dict[str, dict[str, _Array]]:
+    """Return the arrays of each part, or what is declared of them, under their own names.
 
     Raises:
         InvalidAdapterError: for an array that belongs to none of the parts.
     """
-    separate: dict[str, Arrays] = {part: {} for part in parts}
+    separate: dict[str, dict[str, _Array]] = {part: {} for part in parts}
     strays = []
     for name, array in arrays.items():
         part = part_of(name)

@@ -41,10 +41,15 @@ from llama_index_adapters.adapters.disk.untrusted_files import (
     has_file,
     missing,
     read_config,
-    read_safetensors,
     require_finite,
 )
-from llama_index_adapters.adapters.families import Arrays, build_transform
+from llama_index_adapters.adapters.disk.weight_file import DeclaredArray, read_safetensors
+from llama_index_adapters.adapters.families import (
+    CUSTOM,
+    Arrays,
+    build_transform,
+    require_arrays,
+)
 from llama_index_adapters.adapters.served.base import Transform
 from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidAdapterError
@@ -170,22 +175,20 @@ def _directory_state(directory: Path) -> list[tuple[int, int] | None]:
 
 
 class _TornReadError(InvalidAdapterError):
-    """``config.json`` and ``model.safetensors`` are not of the same adapter."""
+    """``config.json`` and ``model.safetensors`` do not look like those of the same adapter."""
 
 
 def _read_once(path: str | PathLike[str]) -> StoredAdapter:
     directory = adapter_directory(path)
     written = read_config(directory)
     if is_llamaindex_config(written):
-        config, arrays = (
-            llamaindex_config(written),
-            joined({QUERIES: _arrays_of_llamaindex(directory)}),
-        )
+        config = llamaindex_config(written)
+        arrays = joined({QUERIES: _arrays_of_llamaindex(config, directory)})
     elif require_version(written, directory / CONFIG) == 1:
         config, arrays = _read_format_one(written, directory)
     else:
         config = parsed_config(written, directory / CONFIG)
-        arrays = _arrays(directory)
+        arrays = _arrays(config, directory)
         _require_same(adapter_fingerprint(config, arrays), config, directory)
     config = config.model_copy(update={"fingerprint": adapter_fingerprint(config, arrays)})
     parts = separated(arrays, _parts(config), directory)
@@ -200,22 +203,35 @@ def _parts(config: AdapterConfig) -> list[str]:
 
 
 def _read_format_one(written: Mapping[str, Any], directory: Path) -> tuple[AdapterConfig, Arrays]:
-    config, arrays = upgraded_config(written, directory / CONFIG), _arrays(directory)
+    config = upgraded_config(written, directory / CONFIG)
+    arrays = _arrays(config, directory, in_parts=False)
     half = config.queries
     _require_same(fingerprint_of_format_one(half.kind, half.arguments, arrays), config, directory)
     return config, joined({QUERIES: arrays})
 
 
-def _arrays(directory: Path) -> Arrays:
+def _arrays(config: AdapterConfig, directory: Path, *, in_parts: bool = True) -> Arrays:
+    """Read the weights, where their header fits the config."""
+
+    def require_expected(declared: Mapping[str, DeclaredArray]) -> None:
+        try:
+            named = declared if in_parts else {f"{QUERIES}.{k}": v for k, v in declared.items()}
+            parts = separated(named, _parts(config), directory)
+            for part, half in ((QUERIES, config.queries), (PASSAGES, config.passages)):
+                if half is not None and half.kind != CUSTOM:
+                    require_arrays(half.kind, half.arguments, parts[part], directory)
+        except InvalidAdapterError as error:
+            raise _TornReadError(str(error)) from error
+
     if not has_file(directory, WEIGHTS):
         raise missing(directory, WEIGHTS)
-    return read_safetensors(directory)
+    return read_safetensors(directory, require_expected)
 
 
-def _arrays_of_llamaindex(directory: Path) -> Arrays:
+def _arrays_of_llamaindex(config: AdapterConfig, directory: Path) -> Arrays:
     if not has_file(directory, WEIGHTS) and has_file(directory, PICKLED_WEIGHTS):
-        return read_pickled_weights(directory)
-    return _arrays(directory)
+        return read_pickled_weights(directory, config.queries)
+    return _arrays(config, directory, in_parts=False)
 
 
 def _require_same(fingerprint: str, config: AdapterConfig, directory: Path) -> None:

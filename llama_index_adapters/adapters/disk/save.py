@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +35,7 @@ from llama_index_adapters.adapters.disk.untrusted_files import (
     WEIGHTS,
     require_finite,
 )
+from llama_index_adapters.adapters.disk.weight_file import require_readable
 from llama_index_adapters.adapters.families import CUSTOM, Arrays, build_transform, kind_of
 from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidOptionError, UnwritableFileError
@@ -145,11 +146,13 @@ def write_adapter(path: str | PathLike[str], config: AdapterConfig, arrays: Arra
         The fingerprint.
 
     Raises:
-        InvalidAdapterError: when the config cannot be written as JSON.
+        InvalidAdapterError: when the config cannot be written as JSON, or there is more than can
+            be loaded.
         InvalidOptionError: when the directory holds other files.
         InvalidFileError: when ``path`` is a file.
         UnwritableFileError: when the directory cannot be written.
     """
+    path = as_path(path, "The adapter's path")
     fingerprint = adapter_fingerprint(config, arrays)
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     config = config.model_copy(
@@ -162,10 +165,12 @@ def write_adapter(path: str | PathLike[str], config: AdapterConfig, arrays: Arra
     card = model_card(config)
     require_own_directory(path)
     try:
-        with replace_directory(fspath(path)) as directory:
+        with replace_directory(path) as directory:
             (directory / CONFIG).write_bytes(text.encode())
             (directory / CARD).write_bytes(card.encode(errors="replace"))
-            (directory / WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
+            weights = safetensors.numpy.save(arrays)
+            require_readable(weights, WEIGHTS)
+            (directory / WEIGHTS).write_bytes(weights)
     except OSError as error:
         raise UnwritableFileError(
             f"The adapter could not be written to {path} ({error}); what was there is as it was."

@@ -6,14 +6,15 @@ larger than a cap, a link out of the directory, or not a plain file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from llama_index_adapters.checks import as_path
@@ -59,8 +60,9 @@ def missing(directory: Path, name: str) -> MissingFileError:
     )
 
 
-def read_file(directory: Path, name: str, limit: int) -> bytes:
-    """Return the content of a file of the directory.
+@contextlib.contextmanager
+def opened(directory: Path, name: str, limit: int) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file of the directory; gives the file and its size in bytes.
 
     Raises:
         MissingFileError: when it is not there.
@@ -87,7 +89,7 @@ def read_file(directory: Path, name: str, limit: int) -> bytes:
                 raise InvalidAdapterError(
                     f"{path} has {size:,} bytes; no adapter needs more than {limit:,}."
                 )
-            return file.read()
+            yield file, size
     except OSError as error:
         raise InvalidAdapterError(f"{path} cannot be read: {error}.") from error
 
@@ -98,7 +100,8 @@ def read_config(directory: Path) -> dict[str, Any]:
     Raises:
         InvalidAdapterError: when it holds something else.
     """
-    data = read_file(directory, CONFIG, MAX_CONFIG_BYTES)
+    with opened(directory, CONFIG, MAX_CONFIG_BYTES) as (file, size):
+        data = file.read(size)
     try:
         config = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -110,30 +113,22 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def read_safetensors(directory: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of ``model.safetensors``.
-
-    Raises:
-        InvalidAdapterError: when it is not a safetensors file.
-    """
-    data = read_file(directory, WEIGHTS, MAX_WEIGHT_BYTES)
-    try:
-        return safetensors.numpy.load(data)
-    except Exception as error:  # hostile bytes fail in many ways, each of them means the same
-        raise InvalidAdapterError(
-            f"{directory / WEIGHTS} is not a safetensors file that numpy can read: {error!r}."
-        ) from error
-
-
 def require_finite(arrays: dict[str, NDArray[Any]], source: object) -> None:
-    """Refuse arrays with NaN or infinity.
+    """Refuse arrays with NaN or infinity, and those that have it as float32.
 
     Raises:
         InvalidAdapterError: naming the first such array.
     """
     for name, array in arrays.items():
-        if array.dtype.kind in "fc" and not np.isfinite(array).all():
-            raise InvalidAdapterError(f"The array {name!r} of {source} holds NaN or infinity.")
+        if array.dtype.kind not in "fc":
+            continue
+        with np.errstate(over="ignore"):
+            cast = array.astype(np.complex64 if array.dtype.kind == "c" else np.float32, copy=False)
+        if not np.isfinite(cast).all():
+            raise InvalidAdapterError(
+                f"The array {name!r} of {source} holds NaN or infinity, or numbers too large for "
+                "float32."
+            )
 
 
 def _refuse_constant(name: str) -> NoReturn:

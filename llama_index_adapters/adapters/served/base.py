@@ -15,10 +15,14 @@ from typing import Protocol
 
 import numpy as np
 
+from llama_index_adapters.errors import InvalidAdapterError
 from llama_index_adapters.retrieval.arrays import FloatArray
 
 # Lengths below it count as zero; small enough to divide by without an overflow that matters.
 _TINY = np.float32(1e-30)
+# The shortest vector whose direction is served: float32 keeps its digits when it is squared.
+SHORTEST = 1e-15
+_SHORTEST_SQUARED = SHORTEST**2
 
 
 class Transform(Protocol):
@@ -36,6 +40,14 @@ class Transform(Protocol):
 
     def __call__(self, queries: FloatArray) -> FloatArray:
         """Transform ``(n, query_dim)`` into ``(n, passage_dim)``, or one vector into one."""
+        ...
+
+
+class BuiltInTransform(Transform, Protocol):
+    """The numpy half of a built-in family."""
+
+    def bound(self) -> float:
+        """Return what no number exceeds that it computes for a query of length one."""
         ...
 
 
@@ -74,15 +86,38 @@ def adapt_vector(
     Args:
         transform: the adapter to apply.
         query: a vector of the base model.
-        length: its length, which the caller has computed already.
+        length: its length, which the caller has computed and found to be at least
+            :data:`SHORTEST`.
         unit_input: as for :func:`adapt`.
 
     Returns:
-        ``(passage_dim,)`` float32.
+        ``(passage_dim,)`` float32, finite and not zero.
+
+    Raises:
+        InvalidAdapterError: when the transform gives a vector that has no direction, or NaN or
+            infinity.
     """
-    adapted = transform(query / (length or 1.0) if unit_input else query)
-    scaled: FloatArray = adapted * (length / (math.sqrt(adapted.dot(adapted)) or 1.0))
+    adapted = transform(query / length if unit_input else query)
+    squared = adapted.dot(adapted)
+    if not _SHORTEST_SQUARED <= squared < math.inf:
+        raise without_direction()
+    scaled: FloatArray = adapted * (length / math.sqrt(squared))
     return scaled
+
+
+def without_direction() -> InvalidAdapterError:
+    """Return the error for an adapter that gives nothing to search with."""
+    return InvalidAdapterError(
+        "The adapter turned a query vector into one that is zero or not finite, which finds "
+        "nothing. Train it again, or use the base model."
+    )
+
+
+def have_direction(vectors: FloatArray) -> bool:
+    """Return whether all of ``(n, dim)`` vectors are finite and not zero."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = row_lengths(vectors)
+    return bool(((lengths >= SHORTEST) & (lengths < np.inf)).all())
 
 
 def as_vector(numbers: Sequence[float]) -> FloatArray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llama_index_adapters.adapters.served.arrays import dimension, take
+from llama_index_adapters.adapters.served.arrays import Shapes, dimension, norm, take
 from llama_index_adapters.adapters.served.base import unit
 from llama_index_adapters.errors import InvalidAdapterError
 from llama_index_adapters.retrieval.arrays import FloatArray
@@ -32,17 +32,33 @@ class MemoryTransform:
         neighbours: int,
     ) -> None:
         self._weight, self._key_map, self._values = weight, key_map, values
-        self._keys = unit(keys @ key_map.T)
+        with np.errstate(over="ignore", invalid="ignore"):  # such maps are refused by their bound
+            self._keys = unit(keys @ key_map.T)
+        self._longest_key = norm(keys)
         self._strength, self._sharpness = np.float32(strength), np.float32(sharpness)
         self._neighbours = neighbours
         self.passage_dim, self.query_dim = weight.shape
+
+    @staticmethod
+    def shapes(arguments: Mapping[str, Any]) -> Shapes:
+        """Return the shapes of a saved ``MemoryAdapter``."""
+        n_in, n_out = dimension(arguments, "in_features"), dimension(arguments, "out_features")
+        entries = dimension(arguments, "entries")
+        return {
+            "linear.weight": (n_out, n_in),
+            "key_map.weight": (n_in, n_in),
+            "keys": (entries, n_in),
+            "values": (entries, n_out),
+            "log_strength": (1,),
+            "log_sharpness": (1,),
+        }
 
     @classmethod
     def from_arrays(
         cls, arguments: Mapping[str, Any], arrays: Mapping[str, FloatArray]
     ) -> MemoryTransform:
         """Build it from a saved ``MemoryAdapter``."""
-        n_in, n_out = dimension(arguments, "in_features"), dimension(arguments, "out_features")
+        shapes = cls.shapes(arguments)
         entries = dimension(arguments, "entries")
         neighbours = dimension(arguments, "neighbours")
         if neighbours > entries:
@@ -51,14 +67,23 @@ class MemoryTransform:
                 "most as many."
             )
         return cls(
-            take(arrays, "linear.weight", (n_out, n_in)),
-            take(arrays, "key_map.weight", (n_in, n_in)),
-            take(arrays, "keys", (entries, n_in)),
-            take(arrays, "values", (entries, n_out)),
-            strength=math.exp(min(80.0, float(take(arrays, "log_strength", (1,))[0]))),
-            sharpness=math.exp(min(80.0, float(take(arrays, "log_sharpness", (1,))[0]))),
+            take(arrays, "linear.weight", shapes),
+            take(arrays, "key_map.weight", shapes),
+            take(arrays, "keys", shapes),
+            take(arrays, "values", shapes),
+            strength=math.exp(min(80.0, float(take(arrays, "log_strength", shapes)[0]))),
+            sharpness=math.exp(min(80.0, float(take(arrays, "log_sharpness", shapes)[0]))),
             neighbours=neighbours,
         )
+
+    def bound(self) -> float:
+        """Return what no number exceeds that it computes for a query of length one.
+
+        The scores are left out: they are at most the sharpness, which float32 holds.
+        """
+        recalled = float(self._strength) * norm(self._values)
+        mapped_key = norm(self._key_map) * max(1.0, self._longest_key)
+        return max(norm(self._weight), mapped_key, norm(self._values), 1.0 + recalled)
 
     def __call__(self, queries: FloatArray) -> FloatArray:
         """Apply the linear map and add what is recalled."""
