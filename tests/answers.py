@@ -297,6 +297,13 @@ ANSWERS: dict[str, tuple[str, list[str]]] = {
         ["What is at https://example.com: a site?"],
     ),
     "a time": ("At 10:30: what happens?", ["At 10:30: what happens?"]),
+    "explanations behind a colon": (f"- **{A}**: A letter\n- **{B}**: Another", [A, B]),
+    "labels in bold in a list": (f"*   **Question 1:** {A}\n*   **Question 2:** {B}", [A, B]),
+    "search queries": (
+        "**Search query 1:** sort dict\n**Search query 2:** sort list",
+        ["sort dict", "sort list"],
+    ),
+    "one on the line of its introduction": (f"Here's one: {A}", [A]),
     "commands": ("1. Explain how A works.\n2. Describe B.", []),
     "divided by a semicolon": (f"{A}; {B}", [A, B]),
     "divided by a dash": (f"{A} - {B}", [A, B]),

@@ -31,6 +31,7 @@ from llama_index_adapters.errors import (
     NotTrainedError,
     UnknownOptionError,
 )
+from llama_index_adapters.evaluation.copies import Copies
 from llama_index_adapters.questions.split import split_by_passage
 from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, top_k
 from llama_index_adapters.retrieval.relevance import Relevance
@@ -776,6 +777,20 @@ class TestData:
         for given in (TRAIN, rotated(20)):
             with pytest.raises(InvalidOptionError, match="embed_model is str; expected a LlamaInd"):
                 EmbeddingAdapterFinetuneEngine(given, "local")
+
+    def test_copies_of_passages_are_counted_where_the_result_is_told(self):
+        again = {f"again {name}": text for name, text in TRAIN.corpus.items()}
+        twice = EmbeddingQAFinetuneDataset(
+            queries=TRAIN.queries,
+            corpus=TRAIN.corpus | again,
+            relevant_docs=TRAIN.relevant_docs,
+        )
+        result = engine_of(twice, val_dataset=None).finetune()
+        assert result.comparison.copies == Copies(len(again))
+        assert f"{len(again)} passages are copies of others." in str(result)
+        assert load_saved(result.path).metadata.data["copies"] == len(again)
+        card = (result.path / "README.md").read_text(encoding="utf-8")
+        assert f"{2 * len(again)} passages, {len(again)} of them copies of others." in card
 
     def test_a_dataset_that_is_none(self):
         with pytest.raises(InvalidDatasetError, match="is not a question set"):

@@ -11,13 +11,19 @@ from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.holdout import fold_numbers, hold_out, holdout_unit
 
 
-def dataset(relevance, n_passages=None, queries=None) -> VectorDataset:
-    """Queries with the given relevant passages; all vectors differ unless given."""
+def dataset(relevance, n_passages=None, queries=None, copies=None) -> VectorDataset:
+    """Queries with the given relevant passages; all vectors differ unless given.
+
+    ``copies`` names for each passage the one whose vector it has.
+    """
     n_passages = n_passages or max(max(rows) for rows in relevance) + 1
     rng = np.random.default_rng(0)
     if queries is None:
         queries = rng.normal(size=(len(relevance), 3))
-    return VectorDataset(queries, rng.normal(size=(n_passages, 3)), Relevance.from_rows(relevance))
+    passages = rng.normal(size=(n_passages, 3))
+    if copies is not None:
+        passages = passages[copies]
+    return VectorDataset(queries, passages, Relevance.from_rows(relevance))
 
 
 class TestUnit:
@@ -35,6 +41,11 @@ class TestUnit:
 
     def test_passages_nobody_asks_about_do_not(self):
         assert holdout_unit(dataset([[0], [0], [1], [1]], n_passages=100)) == "query"
+
+    def test_copies_of_a_passage_are_one(self):
+        """Each id is asked about once, each passage twice."""
+        twice = [row % 10 for row in range(20)]
+        assert holdout_unit(dataset([[row] for row in range(20)], copies=twice)) == "query"
 
     def test_passages_that_cannot_be_parted_are_not_held_out(self):
         """Every query shares a passage with the next; most passages have one query only."""
@@ -74,6 +85,14 @@ class TestFolds:
         apart = {len(set(folds_of(data, unit="query", seed=seed)[:4])) for seed in range(5)}
         assert max(apart) > 1
 
+    def test_copies_of_a_passage_stay_together(self):
+        twice = [row % 30 for row in range(60)]
+        data = dataset([[row] for row in range(60)], copies=twice)
+        folds = folds_of(data, unit="passage")
+        np.testing.assert_array_equal(folds[:30], folds[30:])
+        assert len(set(folds)) == 5
+        assert (folds_of(data, unit="query")[:30] != folds_of(data, unit="query")[30:]).any()
+
     def test_the_seed_decides(self):
         data = dataset([[row] for row in range(50)])
         np.testing.assert_array_equal(folds_of(data, seed=1), folds_of(data, seed=1))
@@ -99,6 +118,13 @@ class TestHoldOut:
         assert fold.validation.query_ids == ("0", "3")
         assert fold.validation.passage_ids == data.passage_ids
         assert [rows.tolist() for rows in fold.validation.relevance] == [[0, 1], [4]]
+
+    def test_copies_of_held_out_passages_are_unknown_to_training_too(self):
+        data = dataset([[0], [1], [2]], n_passages=6, copies=[0, 1, 2, 0, 1, 5])
+        fold = hold_out(data, np.array([True, False, False]), unit="passage")
+        assert fold.unseen.tolist() == [0, 3]
+        # Metrics stay those of the labels.
+        assert [rows.tolist() for rows in fold.validation.relevance] == [[0]]
 
     def test_a_passage_that_training_asks_about_too_stays(self):
         data = dataset([[0, 1], [1], [2]])

@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from llama_index_adapters.index import read, registry, same_model
-from llama_index_adapters.questions import labels
+from llama_index_adapters.questions import logs
 from tests.documents import ROOT, blocks
 
 PAGE = "docs/index.md"
@@ -39,7 +39,7 @@ def test_blocks_that_need_a_key_compile():
 
 def test_numbers_and_names_are_those_of_the_code():
     text = " ".join((ROOT / PAGE).read_text(encoding="utf-8").split())
-    *others, last = labels.VERDICT_COLUMNS
+    *others, last = logs.VERDICT_COLUMNS
     for stated in (
         f"below {same_model.SAME_COSINE:g} to",
         f"({same_model.SAME_COSINE_OF_CODES:g} where",
@@ -49,8 +49,8 @@ def test_numbers_and_names_are_those_of_the_code():
         assert stated in text
     relevant, other = text.partition("A row with")[0], text.partition("A row with")[2]
     for word in ("1", "true", "yes", "clicked", "thumbs_up", "like", "helpful"):
-        assert word in labels.RELEVANT
+        assert word in logs.RELEVANT
         assert f"`{word}`" in relevant
     for word in ("0", "false", "no", "skipped", "thumbs_down"):
-        assert word in labels.NOT_RELEVANT
+        assert word in logs.NOT_RELEVANT
         assert f"`{word}`" in other

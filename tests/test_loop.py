@@ -22,7 +22,7 @@ from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.session import TrainingSession
 from llama_index_adapters.training.validation import adapted_queries
-from tests.vector_sets import DIM, rotated, weights
+from tests.vector_sets import DIM, perfect, rotated, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,6 +69,17 @@ class TestLearning:
         run = train_adapter(adapter, train, None, options)
         assert adapted(adapter, held_out) > 0.95
         assert run.history[-1].loss < run.history[1].loss / 2
+
+    @pytest.mark.parametrize("changes", [{}, {"negatives": 16}, {"negatives": 16, "mined": 4}])
+    def test_a_copy_of_a_relevant_passage_is_never_a_negative(self, changes):
+        """Against its own copy a relevant passage can never win: the loss stays above log 2."""
+        once = perfect()
+        copied = np.concatenate([once.passages, once.passages])
+        for relevant in (0, len(once.passages)):
+            rows = [[row + relevant] for row in range(len(once.queries))]
+            data = VectorDataset(once.queries, copied, Relevance.from_rows(rows))
+            options = dataclasses.replace(QUICK, epochs=1).updated(changes)
+            assert train_adapter(LinearAdapter(DIM), data, None, options).history[-1].loss < 0.1
 
     @pytest.mark.parametrize("passage_dim", [12, 24])
     def test_into_another_dimension(self, passage_dim):

@@ -107,8 +107,8 @@ def test_json_text_is_validated_too():
     for text, message in (
         ('{"queries": {}}', "2 values are missing"),
         ('{"queries": {"q1": "a", "q1": "b"}}', "the key 'q1' twice"),
-        ('{"queries": ', "is not JSON"),
-        (5, "is not JSON"),
+        (b'{"queries": ', "is not JSON"),
+        (5, "wrong type"),
     ):
         with pytest.raises(InvalidDatasetError, match=message):
             EmbeddingQAFinetuneDataset.model_validate_json(text)
@@ -141,7 +141,10 @@ def test_a_file_of_another_shape_is_refused_with_its_path(tmp_path, subtests):
         (b'{"queries": ', "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (b"[1]", "holds a JSON list; expected queries"),
-        (b'{"queries": {"q 1": "a", "q 1": "b"}}', "has the key 'q 1' twice in one object"),
+        (
+            b'{"queries": {}, "corpus": {"a/b.md#1": "", "a/b.md#1": ""}, "relevant_docs": {}}',
+            "has the key 'a/b.md#1' twice in one object",
+        ),
         (b'{"queries": {"q": "x"}}', r"corpus: Field required.*expected queries \{query id"),
         (b'{"queries": {"q": 1}, "corpus": {}, "relevant_docs": {}}', r"queries\['q'\]: Input"),
     ):

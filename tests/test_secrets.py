@@ -252,6 +252,12 @@ WRONG: dict[str, Callable[[Path], object]] = {
     ),
     "EmbeddingQAFinetuneDataset: validated": lambda d: Dataset.model_validate([MARKER]),
     "EmbeddingQAFinetuneDataset: validated JSON": lambda d: Dataset.model_validate_json(CUT),
+    "EmbeddingQAFinetuneDataset: a key twice": of_file(
+        Dataset.from_json, "s.json", f'{{"{MARKER}": ["n"], "{MARKER}": ["m"]}}'
+    ),
+    "EmbeddingQAFinetuneDataset: half an emoji": lambda d: Dataset(
+        **{**GOOD, "queries": {"q": f"{MARKER} \ud83d"}}
+    ),
     "EmbeddingQAFinetuneDataset: cut": of_file(Dataset.from_json, "s.json", CUT),
     "EmbeddingQAFinetuneDataset: a text": of_file(Dataset.from_json, "s.json", f'"{MARKER}"'),
     "EmbeddingQAFinetuneDataset: no object": of_file(
@@ -276,10 +282,14 @@ WRONG: dict[str, Callable[[Path], object]] = {
     "read_feedback: no header": of_file(read_feedback, "f.csv", f'"{MARKER}",n,1\n"q",n,0\n'),
     "read_feedback: a header twice": of_file(read_feedback, "f.csv", f'"{MARKER}","{MARKER}"\n'),
     "read_feedback: an open quote": of_file(read_feedback, "f.csv", f'query\n"{MARKER}'),
+    "read_feedback: a key twice": of_file(
+        read_feedback, "f.jsonl", f'{{"{MARKER}": 1, "{MARKER}": 2}}'
+    ),
     "read_feedback: nothing": of_file(read_feedback, "f.jsonl", json.dumps({**ROW, "feedback": 0})),
     "read_queries": of_file(read_queries, "q.csv", f'"{MARKER}"\n"{MARKER}"\n'),
     "read_queries: cut": of_file(read_queries, "q.jsonl", f'{{"query": "{MARKER}'),
     "read_index: labels": labelled({MARKER: "n"}),
+    "read_index: half an emoji": labelled({f"{MARKER} \ud83d": ["n"]}),
     "read_index: no list": labelled({MARKER: MARKER}),
     "read_index: unknown nodes": labelled({MARKER: ["x"]}),
     "read_index: no model": labelled({MARKER: ["n"]}),

@@ -30,7 +30,14 @@ def test_a_key_that_occurs_twice_is_refused_by_name(subtests):
                 InvalidFileError, match=f"x.json has the key '{key}' twice in one object"
             ),
         ):
-            parse_json(text, "x.json", "expected JSON")
+            parse_json(text, "x.json", "expected JSON", keys_are_ids=True)
+
+
+def test_a_key_that_may_be_a_text_is_not_repeated():
+    with pytest.raises(InvalidFileError, match="has the key of 11 characters twice"):
+        parse_json('{"how is it?x": 1, "how is it?x": 2}', "x.json", "")
+    with pytest.raises(InvalidFileError, match="has the key 'node_id' twice"):
+        parse_json('{"node_id": 1, "node_id": 2}', "x.json", "")
 
 
 def test_equal_keys_of_different_objects_are_no_repetition():

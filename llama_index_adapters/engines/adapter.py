@@ -26,6 +26,7 @@ from llama_index_adapters.errors import (
     NotTrainedError,
 )
 from llama_index_adapters.evaluation.comparison import compare
+from llama_index_adapters.evaluation.copies import Copies
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -239,6 +240,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         comparison = None
         if trained.base is not None:
             comparison = compare(trained.base, trained.adapted, seed=options.seed)
+            judged = train if vectors.validation is None else vectors.validation
+            comparison = replace(comparison, copies=Copies(judged.n_copies))
         evaluated = time.perf_counter()
         result = FinetuneResult(
             trained=trained,
@@ -360,6 +363,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 "fingerprint": train.fingerprint(),
                 "queries": len(train.queries),
                 "passages": len(train.passages),
+                "copies": train.n_copies,
             },
             metrics={name: dict(values) for name, values in metrics.items() if values is not None},
         )

@@ -21,7 +21,12 @@ from llama_index_adapters.questions.question_set import (
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset, as_matrix
-from llama_index_adapters.vectors.embed import EmbeddedDataset, Embedder, EmbeddingCost
+from llama_index_adapters.vectors.embed import (
+    EmbeddedDataset,
+    Embedder,
+    EmbeddingCost,
+    checked_texts,
+)
 from llama_index_adapters.vectors.identity import checked_model
 from llama_index_adapters.vectors.store_rows import Role
 
@@ -186,6 +191,7 @@ def require_usable(part: Unlabelled, name: str, embed_model: BaseEmbedding | Non
 
     Raises:
         InvalidOptionError: saying what was handed in under that name.
+        InvalidDatasetError: for a text among others that cannot be embedded.
     """
     if not isinstance(part, np.ndarray | Sequence):
         raise InvalidOptionError(
@@ -195,7 +201,10 @@ def require_usable(part: Unlabelled, name: str, embed_model: BaseEmbedding | Non
         raise InvalidOptionError(f"{name} is empty; give at least one text, or vectors.")
     if isinstance(part, str):
         raise InvalidOptionError(f"{name} is one text; give a list of texts, or vectors.")
-    if not isinstance(part, np.ndarray) and embed_model is None:
+    if isinstance(part, np.ndarray):
+        return
+    if embed_model is None:
         raise InvalidOptionError(
             f"{name} holds texts, and embed_model is None. Give their vectors."
         )
+    checked_texts(part, name)

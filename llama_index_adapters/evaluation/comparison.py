@@ -273,15 +273,14 @@ def compare_queries(
     asked = base_queries, adapted_queries
     as_they_are = [metrics_at_k(data.top_k(queries, k), data.relevance, k) for queries in asked]
     merged = as_they_are
-    n_copies = int(np.count_nonzero(data.copies != np.arange(len(data.copies))))
-    if n_copies:
+    if data.n_copies:
         merged = [metrics_with_merged_copies(data, queries, k) for queries in asked]
     costs = [
         {name: mean - apart[name] for name, mean in mean_metrics(one).items()}
         for one, apart in zip(merged, map(mean_metrics, as_they_are), strict=True)
     ]
     comparison = compare(*(merged if merge_copies else as_they_are), seed=seed)
-    return replace(comparison, copies=Copies(n_copies, merge_copies, *costs))
+    return replace(comparison, copies=Copies(data.n_copies, merge_copies, *costs))
 
 
 def _checked_metric(base: PerQueryMetrics, adapted: PerQueryMetrics) -> str:

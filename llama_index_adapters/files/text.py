@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
 from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidFileError, MissingFileError
+
+_LONGEST_NAME = 30
 
 
 def read_text(path: str | PathLike[str], expected: str) -> str:
@@ -53,7 +54,7 @@ def parse_json(
     where: str,
     expected: str,
     *,
-    shown_key: Callable[[str], str] = repr,
+    keys_are_ids: bool = False,
 ) -> Any:
     """Return what JSON text holds.
 
@@ -61,7 +62,8 @@ def parse_json(
         text: the text.
         where: the file, or the line of it, for the message.
         expected: what it should be, the end of the message.
-        shown_key: how the message names a key; by default as it is, because ids are not private.
+        keys_are_ids: whether the message may repeat a key whatever it looks like; by default only
+            one that looks like a name, since in a broken file a text may stand there.
 
     Raises:
         InvalidFileError: when it is not JSON, or an object of it has a key twice.
@@ -69,11 +71,12 @@ def parse_json(
     try:
         return json.loads(text, object_pairs_hook=_without_repetition)
     except _RepeatedKeyError as error:
+        key = repr(error.key) if keys_are_ids else shown_name(error.key)
         raise InvalidFileError(
-            f"{where} has the key {shown_key(error.key)} twice in one object, and one of the "
-            "values would be lost. Leave one out, or give them different names."
+            f"{where} has the key {key} twice in one object, and one of the values would be lost. "
+            "Leave one out, or give them different names."
         ) from None
-    except (TypeError, ValueError, RecursionError) as error:  # too many digits among them
+    except (ValueError, RecursionError) as error:  # a number of too many digits among them
         raise InvalidFileError(f"{where} is not JSON ({error}); {expected}.") from error
 
 
@@ -84,6 +87,16 @@ def is_encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def looks_like_a_name(text: str) -> bool:
+    """Return whether text looks like the name of a column or of a key, and not like a text."""
+    return text.isidentifier() and len(text) <= _LONGEST_NAME
+
+
+def shown_name(name: str) -> str:
+    """Return a name for a message; in a broken file a text may stand where it should."""
+    return repr(name) if looks_like_a_name(name) else f"of {len(name):,} characters"
 
 
 class _RepeatedKeyError(Exception):

@@ -19,6 +19,7 @@ from llama_index_adapters.files.csv_rows import CsvError, csv_rows
 from llama_index_adapters.files.text import (
     is_encodable,
     lines_of,
+    looks_like_a_name,
     parse_json,
     read_text,
 )
@@ -73,7 +74,7 @@ _EXPECTED = "expected a log in .jsonl, .ndjson or .csv"
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?")
 _SHOWN = 5
 _JSON_SPACE = " \t\r\n"
-_LONGEST_NAME = 30
+_LONGEST_WORD = 30
 _LISTS = (list, tuple, set, frozenset)
 
 
@@ -239,7 +240,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip(_JSON_SPACE):
             continue
         where = f"{path}, line {number}"
-        row = parse_json(line, where, expected, shown_key=_shown_name)
+        row = parse_json(line, where, expected)
         if not isinstance(row, dict):
             raise InvalidFileError(f"{where} is not a JSON object.")
         yield number, row
@@ -290,19 +291,12 @@ def kind_of(value: object) -> str:
 
 def _shown(value: object) -> str:
     """Return a verdict for a message: a number, or a single short word."""
-    word = isinstance(value, str) and len(value) <= _LONGEST_NAME and not set(value) & set(" \t\n")
+    word = isinstance(value, str) and len(value) <= _LONGEST_WORD and not set(value) & set(" \t\n")
     return repr(value) if word or isinstance(value, int | float) else kind_of(value)
-
-
-def _shown_name(name: str) -> str:
-    """Return the name of a column for a message; in a broken file a text may stand there."""
-    if name.isidentifier() and len(name) <= _LONGEST_NAME:
-        return repr(name)
-    return f"of {len(name):,} characters"
 
 
 def _columns(names: Collection[str]) -> str:
     """Return the names of columns for a message; a file without a header has texts there."""
-    if all(name.isidentifier() and len(name) <= _LONGEST_NAME for name in map(str, names)):
+    if all(map(looks_like_a_name, map(str, names))):
         return f" (it has {', '.join(map(str, names))})"
     return f" (it has {len(names)} columns; their names have to be in the first line of a CSV file)"

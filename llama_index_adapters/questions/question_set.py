@@ -132,8 +132,10 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
 
         A key that occurs twice in one object is refused; pydantic would take the last.
         """
+        if not isinstance(json_data, str | bytes | bytearray):
+            return cls.model_validate(json_data, **options)
         try:
-            content = parse_json(json_data, "The JSON text", _EXPECTED)
+            content = _parsed(json_data, "The JSON text", _EXPECTED)
         except InvalidFileError as error:
             raise InvalidDatasetError(str(error)) from error.__cause__
         return cls.model_validate(content, **options)
@@ -184,13 +186,21 @@ def read_mappings(path: Path | str) -> QuestionMappings:
             another shape.
     """
     expected = f"{_EXPECTED} in one JSON file"
-    content = parse_json(read_text(path, expected), str(path), expected)
+    content = _parsed(read_text(path, expected), str(path), expected)
     if not isinstance(content, dict):
         raise InvalidFileError(f"{path} holds a JSON {type(content).__name__}; {_EXPECTED}.")
     try:
         return QuestionMappings(**content)
     except ValidationError as error:
         raise InvalidFileError(f"{path}: {_shape_problems(error)}") from None  # it has the texts
+
+
+def _parsed(text: str | bytes | bytearray, where: str, expected: str) -> Any:
+    # In another file than a question set the keys may be texts, which no message repeats.
+    names = ("queries", "corpus", "relevant_docs")
+    quoted = [f'"{name}"' for name in names]
+    content = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    return parse_json(text, where, expected, keys_are_ids=all(name in content for name in quoted))
 
 
 def as_dataset(data: object) -> EmbeddingQAFinetuneDataset:

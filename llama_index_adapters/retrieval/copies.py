@@ -50,6 +50,8 @@ def with_copies(relevance: Relevance, copies: NDArray[np.int64]) -> Relevance:
 
 def merged(relevance: Relevance, copies: NDArray[np.int64]) -> Relevance:
     """Return the relevance in which the first of equal passages stands for all of them."""
+    if (copies == np.arange(len(copies))).all():
+        return relevance
     return _distinct(relevance.queries, copies[relevance.passages], len(relevance), len(copies))
 
 

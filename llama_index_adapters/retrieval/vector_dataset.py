@@ -98,6 +98,11 @@ class VectorDataset:
         """``(n_passages,)``: for each passage the first row with an equal vector, often its own."""
         return first_copies(self.passages)
 
+    @property
+    def n_copies(self) -> int:
+        """How many passages have the vector of an earlier one."""
+        return int(np.count_nonzero(self.copies != np.arange(len(self.copies))))
+
     def select_queries(self, rows: NDArray[np.int64]) -> VectorDataset:
         """Return the same corpus with only some of the queries, in the order given.
 

@@ -11,6 +11,8 @@ from scipy import stats
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from llama_index_adapters.retrieval.copies import merged
+from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 HoldoutUnit = Literal["query", "passage"]
@@ -31,7 +33,7 @@ class Fold:
         train: the remaining queries, over the whole corpus.
         validation: the held-out queries, over the whole corpus.
         unseen: where passages are held out, the rows of those that only held-out queries ask
-            about: training must not use them, not even as negatives.
+            about, and of their copies: training must not use them, not even as negatives.
     """
 
     train: VectorDataset
@@ -45,9 +47,10 @@ def holdout_unit(data: VectorDataset) -> HoldoutUnit:
     Where passages are asked about by several queries, later queries will ask about known
     passages: hold out queries. Where every passage has one query, later queries will ask about
     passages nobody asked about before: hold out passages, unless most queries hang together
-    through shared ones, so that no part of the passages could be held out.
+    through shared ones, so that no part of the passages could be held out. Passages with equal
+    vectors are the same passage.
     """
-    asked = np.unique(data.relevance.passages, return_counts=True)[1]
+    asked = np.unique(_merged(data).passages, return_counts=True)[1]
     largest = np.bincount(_groups(data, "passage")).max()
     apart = np.median(asked) == 1 and 2 * largest <= len(data.queries)
     return "passage" if apart else "query"
@@ -65,7 +68,8 @@ def fold_numbers(
     """Assign every query to a fold of about equal size.
 
     Queries that belong together stay together: those with equal vectors, because their texts
-    are the same, and for ``"passage"`` also those that share a relevant passage.
+    are the same, and for ``"passage"`` also those that share a relevant passage, or have relevant
+    passages with equal vectors.
 
     Returns:
         ``(n_queries,)`` numbers from 0 to ``n_folds - 1``.
@@ -85,12 +89,17 @@ def fold_numbers(
 
 def hold_out(data: VectorDataset, held: NDArray[np.bool_], *, unit: HoldoutUnit) -> Fold:
     """Split off the queries marked in ``held`` (``(n_queries,)``)."""
+    copies = data.copies  # looked for once: the parts, made after it, have it too
     train = data.select_queries(np.flatnonzero(~held))
     validation = data.select_queries(np.flatnonzero(held))
     if unit == "query":
         return Fold(train, validation)
-    unseen = np.setdiff1d(validation.relevance.passages, train.relevance.passages)
-    return Fold(train, validation, unseen)
+    unseen = np.setdiff1d(_merged(validation).passages, _merged(train).passages)
+    return Fold(train, validation, np.flatnonzero(np.isin(copies, unseen)))
+
+
+def _merged(data: VectorDataset) -> Relevance:
+    return merged(data.relevance, data.copies)
 
 
 def _groups(data: VectorDataset, unit: HoldoutUnit) -> NDArray[np.int64]:
@@ -99,8 +108,8 @@ def _groups(data: VectorDataset, unit: HoldoutUnit) -> NDArray[np.int64]:
     n_queries = len(data.queries)
     nodes = [np.stack([np.arange(n_queries), n_queries + same_text.reshape(-1)])]
     if unit == "passage":
-        passages = 2 * n_queries + data.relevance.passages
-        nodes.append(np.stack([data.relevance.queries, passages]))
+        relevance = _merged(data)
+        nodes.append(np.stack([relevance.queries, 2 * n_queries + relevance.passages]))
     rows, columns = np.concatenate(nodes, axis=1)
     size = 2 * n_queries + len(data.passages)
     graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))

@@ -8,13 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llama_index_adapters.retrieval.arrays import FloatArray
+from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import PassageSearch, VectorDataset
 
 
 def mine(
-    queries: FloatArray, data: VectorDataset, count: int, unseen: NDArray[np.int64]
+    queries: FloatArray,
+    data: VectorDataset,
+    count: int,
+    unseen: NDArray[np.int64],
+    answers: Relevance | None = None,
 ) -> NDArray[np.int64]:
-    """Return the passages nearest to each query, without its relevant ones.
+    """Return the passages nearest to each query that do not answer it.
 
     The vector store is asked when ``data.search`` is set; otherwise every passage is ranked.
 
@@ -23,18 +28,21 @@ def mine(
         data: the training set.
         count: how many passages to find for each.
         unseen: rows of passages that must not be found.
+        answers: the passages that answer each query: the relevant ones and their copies; the
+            relevant ones alone when left out.
 
     Returns:
         ``(n_queries, count)`` rows, nearest first; -1 where there are fewer, at the end.
     """
+    answers = data.relevance if answers is None else answers
     barred = np.zeros(len(data.passages), bool)
     barred[unseen] = True
-    # Room for what will be taken out again; a query with more relevant passages gets fewer.
-    wanted = min(len(data.passages), count + int(np.ceil(data.relevance.counts.mean())) + 1)
+    # Room for what will be taken out again; a query with more answers gets fewer.
+    wanted = min(len(data.passages), count + int(np.ceil(answers.counts.mean())) + 1)
     search = data.search or exact_search(data)
     nearest = np.asarray(search(queries, wanted), np.int64)
     n_rows = len(data.passages)
-    relevant = np.unique(data.relevance.queries * n_rows + data.relevance.passages)
+    relevant = np.unique(answers.queries * n_rows + answers.passages)
     keys = np.arange(len(nearest))[:, None] * n_rows + nearest
     negative = (nearest >= 0) & ~barred[nearest] & ~np.isin(keys, relevant)
     # Stable, so what is negative stays in its order and moves to the front.

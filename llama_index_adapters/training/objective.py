@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from torch.nn import functional
 
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import row_blocks, unit_rows
+from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.negatives import Negatives, SampledCorpus, Scoring, WholeCorpus
 
@@ -19,10 +22,10 @@ _NONE = np.zeros(0, np.int64)
 class RetrievalObjective:
     """Softplus of how far the negatives of a query outweigh each of its relevant passages.
 
-    For a query with scores ``s`` over the whole corpus, relevant passages ``P`` and all others
-    ``N``, the loss is the mean over ``p`` in ``P`` of ``softplus(logsumexp(s[N]) - s[p])``:
-    the cross entropy of picking ``p`` from ``{p} + N``, so that relevant passages never
-    compete with each other. Scores are similarities times ``scale``.
+    For a query with scores ``s`` over the whole corpus, relevant passages ``P`` and negatives
+    ``N`` (all passages that do not answer it), the loss is the mean over ``p`` in ``P`` of
+    ``softplus(logsumexp(s[N]) - s[p])``: the cross entropy of picking ``p`` from ``{p} + N``, so
+    that relevant passages never compete with each other. Scores are similarities times ``scale``.
 
     The corpus is known and frozen. What in-batch negatives approximate (Henderson et al.,
     arXiv:1705.00652) is computed exactly, in blocks of passages, or from a weighted sample
@@ -34,6 +37,8 @@ class RetrievalObjective:
         unit_input: whether the adapter sees queries of unit length.
         device: where the tensors live.
         unseen: rows of passages that are never negatives.
+        answers: the passages that are no negatives of each query: the relevant ones and their
+            copies; the relevant ones alone when left out.
         negatives: how many passages are drawn for each batch; the whole corpus when left out,
             or when it has no more.
         mined: ``(n_queries, k)`` rows near each query that are not relevant to it, -1 for none,
@@ -51,6 +56,7 @@ class RetrievalObjective:
         unit_input: bool,
         device: torch.device,
         unseen: NDArray[np.int64] = _NONE,
+        answers: Relevance | None = None,
         negatives: int | None = None,
         mined: NDArray[np.int64] | None = None,
         dtype: torch.dtype = torch.float32,
@@ -78,8 +84,8 @@ class RetrievalObjective:
                 data.passages, scoring, unseen, count=negatives, mined=mined, seed=seed
             )
         self._scale = scale
-        self._starts = torch.from_numpy(data.relevance.offsets).to(device)
-        self._positives = torch.from_numpy(data.relevance.passages).to(device)
+        self._positives = _Passages.of(data.relevance, device)
+        self._answers = self._positives if answers is None else _Passages.of(answers, device)
 
     def __len__(self) -> int:
         """Return the number of queries."""
@@ -93,8 +99,8 @@ class RetrievalObjective:
             rows: ``(n,)`` the rows of the queries.
         """
         vectors = functional.normalize(adapted, dim=1) * (self._lengths[rows] * self._scale)
-        owner, positive = self._positives_of(rows)
-        negatives = self._negatives.logsumexp(vectors, rows, owner, positive)
+        negatives = self._negatives.logsumexp(vectors, rows, *self._answers.of_batch(rows))
+        owner, positive = self._positives.of_batch(rows)
         passages, offset = self._negatives.passages(positive)
         scores = (vectors[owner] * passages).sum(dim=1)
         if offset is not None:
@@ -103,14 +109,35 @@ class RetrievalObjective:
         per_query = torch.bincount(owner, minlength=len(rows)).to(per_pair)
         return (per_pair / per_query[owner]).sum() / len(rows)
 
-    def _positives_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the relevant passages of a batch as (position in the batch, passage row)."""
-        starts, ends = self._starts[rows], self._starts[rows + 1]
+
+class _Passages(NamedTuple):
+    """Passages of every query, as tensors.
+
+    Attributes:
+        starts: ``(n_queries + 1,)``.
+        rows: those of query ``i`` are ``rows[starts[i]:starts[i + 1]]``.
+    """
+
+    starts: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, relevance: Relevance, device: torch.device) -> _Passages:
+        """Return the passages of a relevance on a device."""
+        offsets, passages = (
+            torch.from_numpy(part).to(device) for part in (relevance.offsets, relevance.passages)
+        )
+        return cls(offsets, passages)
+
+    def of_batch(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the passages of a batch of queries as (position in the batch, passage row)."""
+        starts, ends = self.starts[queries], self.starts[queries + 1]
         counts = ends - starts
-        owner = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
+        positions = torch.arange(len(queries), device=queries.device)
+        owner = torch.repeat_interleave(positions, counts)
         first_of_owner = torch.cumsum(counts, 0) - counts
-        within = torch.arange(len(owner), device=rows.device) - first_of_owner[owner]
-        return owner, self._positives[starts[owner] + within]
+        within = torch.arange(len(owner), device=queries.device) - first_of_owner[owner]
+        return owner, self.rows[starts[owner] + within]
 
 
 def _typical_length(passages: FloatArray) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.serve import ModuleTransform
 from llama_index_adapters.errors import InvalidAdapterError, InvalidOptionError, TrainingError
+from llama_index_adapters.retrieval.copies import with_copies
 from llama_index_adapters.retrieval.ranking import unit_rows
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.device import dtype_of_products
@@ -129,15 +130,19 @@ def _objective(
     unseen: NDArray[np.int64],
 ) -> RetrievalObjective:
     negatives = options.negatives_of(len(data.passages))
+    # A copy of a relevant passage answers as well as that does, whichever of them has the label.
+    answers = with_copies(data.relevance, data.copies)
     mined = None
     if negatives is not None and options.mined:
-        mined = mine(adapted_queries(adapter, data.queries, device), data, options.mined, unseen)
+        queries = adapted_queries(adapter, data.queries, device)
+        mined = mine(queries, data, options.mined, unseen, answers)
     return RetrievalObjective(
         data,
         scale=options.scale,
         unit_input=adapter.unit_input,
         device=device,
         unseen=unseen,
+        answers=answers,
         negatives=negatives,
         mined=mined,
         dtype=dtype_of_products(options.precision, device),

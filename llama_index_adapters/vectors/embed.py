@@ -195,7 +195,7 @@ class Embedder:
         self, store: EmbeddingStore, texts: Sequence[str], role: Role, ids: Sequence[str] | None
     ) -> EmbeddingCost:
         started = time.perf_counter()
-        texts = _checked_texts(texts)
+        texts = checked_texts(texts)
         require_one_of(role, "role", ROLES)
         filler = StoreFiller(self.model, store, self.show_progress, self._ask)
         try:
@@ -215,25 +215,35 @@ class Embedder:
         return EmbeddingCost(asked, time.perf_counter() - started)
 
 
-def _checked_texts(texts: Sequence[str]) -> list[str]:
+def checked_texts(texts: Sequence[str], name: str = "") -> list[str]:
+    """Return a list of texts that a model can embed.
+
+    Args:
+        texts: what was given.
+        name: what it was given as, for the message.
+
+    Raises:
+        InvalidDatasetError: for something that is not text, is empty or cannot be encoded.
+    """
+    of_name = f"{name}: " if name else ""
     if isinstance(texts, str):
-        raise InvalidDatasetError("texts is one str; expected a list of them.")
+        raise InvalidDatasetError(f"{of_name}texts is one str; expected a list of them.")
     checked = list(texts)
     wrong = [row for row, text in enumerate(checked) if not isinstance(text, str)]
     if wrong:
         raise InvalidDatasetError(
-            f"{len(wrong)} texts are not str, the first at {wrong[:5]} "
+            f"{of_name}{len(wrong)} texts are not str, the first at {wrong[:5]} "
             f"({type(checked[wrong[0]]).__name__})."
         )
     empty = [row for row, text in enumerate(checked) if not text.strip()]
     if empty:
         raise InvalidDatasetError(
-            f"{len(empty)} texts are empty, the first at {empty[:5]}. Leave them out."
+            f"{of_name}{len(empty)} texts are empty, the first at {empty[:5]}. Leave them out."
         )
     broken = [row for row, text in enumerate(checked) if not is_encodable(text)]
     if broken:
         raise InvalidDatasetError(
-            f"{len(broken)} texts hold half of a surrogate pair, which no model can encode, the "
-            f"first at {broken[:5]}. Leave them out, or mend them."
+            f"{of_name}{len(broken)} texts hold half of a surrogate pair, which no model can "
+            f"encode, the first at {broken[:5]}. Leave them out, or mend them."
         )
     return checked

@@ -67,6 +67,7 @@ def _sets() -> Iterator[BadInput]:
         ("one id for a list", _set(relevant_docs={"q": "p"}), "Input should be a valid list"),
         ("an empty text", _set(corpus={"p": " ", "s": "two"}), "with an empty text: 'p'"),
         ("an unknown field", _set(corpsu={}), "corpsu"),
+        ("half an emoji", _set(queries={"q": "\ud83d", "r": "how?"}), "half of a surrogate pair"),
     )
     good = EmbeddingQAFinetuneDataset(**GOOD)
     name = "EmbeddingQAFinetuneDataset.save_json"
@@ -168,6 +169,7 @@ def _logs() -> Iterator[BadInput]:
         ("UTF-16", "log.csv", "query\nq\n".encode("utf-16"), InvalidFileError, "is not UTF-8 text"),
         ("an open quote", "log.csv", b'query\n"q', InvalidFileError, "is not CSV"),
         ("text behind a quote", "log.csv", b'query\n"q"q', InvalidFileError, "is not CSV"),
+        ("a key twice", "log.jsonl", b'{"query": "", "query": "q"}', InvalidFileError, "twice in"),
         ("a column twice", "log.csv", b"query,query\n", InvalidFileError, "names a column twice"),
         ("a table", "log.xlsx", b"", InvalidOptionError, r"ends in '.xlsx'; expected a log in"),
     )

@@ -144,6 +144,7 @@ def _data() -> Iterator[BadInput]:
         ("a path to validate", engine(val_dataset="val.json"), "A str without queries"),
         ("numbers in the target corpus", engine(target_corpus=[1]), "1 texts are not str"),
         ("None in the log", engine(query_log=[None]), "1 texts are not str"),
+        ("half an emoji in the log", engine(query_log=["\ud83d"]), "query_log: 1 texts hold half"),
         ("an empty text to search", engine(target_corpus=[" "]), "1 texts are empty"),
     )
     given = VectorDataset(EYE, EYE, ROWS)

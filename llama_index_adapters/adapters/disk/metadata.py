@@ -33,8 +33,8 @@ class AdapterMetadata:
         query_dim: dimension of the query vectors; a built-in adapter knows it.
         passage_dim: dimension of the passage vectors; likewise.
         training: the options it was trained with, as JSON can hold them.
-        data: what it was trained on: ``fingerprint``, the counts ``queries`` and ``passages``.
-            Never texts.
+        data: what it was trained on: ``fingerprint``, the counts ``queries``, ``passages`` and,
+            among these, ``copies`` of others. Never texts.
         metrics: measured figures by system (``base``, ``adapted``), then by metric.
         sections: more, by name; see ``docs/format.md``.
     """

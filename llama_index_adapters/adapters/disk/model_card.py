@@ -66,7 +66,10 @@ def _table(metrics: Mapping[str, Any]) -> list[str]:
 
 def _counts(data: Mapping[str, Any]) -> list[str]:
     counts = [f"{data[name]:,} {name}" for name in ("queries", "passages") if data.get(name)]
-    return ["## Training data", f"Trained on {' and '.join(counts)}."] if counts else []
+    if not counts:
+        return []
+    copies = f", {data['copies']:,} of them copies of others" if data.get("copies") else ""
+    return ["## Training data", f"Trained on {' and '.join(counts)}{copies}."]
 
 
 def _one_line(text: str) -> str:

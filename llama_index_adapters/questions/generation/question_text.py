@@ -21,7 +21,8 @@ _CLOSERS = "\"'”’»›」』)）]】*_`"
 _STATEMENT_END = frozenset(".!…。．！:：;；,，、।۔")
 # Behind a question: a remark in brackets, after a dash or a word with a colon.
 _ANNOTATION = re.compile(
-    rf"(.*{_MARK})\s+(?:[(\[（【].*[)\]）】]|[-–—→=>]+\s.*|[^\W\d_]{{1,12}}\s*[:：].*)"
+    rf"(.*{_MARK})(?:\s*[:：]\s*\w.*"
+    r"|\s+(?:[(\[（【].*[)\]）】]|[-–—→=>]+\s.*|[^\W\d_]{1,12}\s*[:：].*))"
 )
 # Or another sentence: "What is A? It is a letter."
 _SENTENCE = re.compile(rf"(.*(?:{_MARK}\s+(?![a-z])|？))\S.*|(.*{_MARK})\s.*[.!。！]")
@@ -40,7 +41,7 @@ _REMARK = re.compile(
     | (?: none | null | nil | nothing | empty | n/a ) \W*
     | (?: there \s (?: is | are ) \s )? no \b (?: \s \w+ ){0,2} \s questions? \b [^?]*
     | (?: sure | certainly | of \s course | absolutely | okay | ok ) [,.!] [^?]*
-    | (?: here | below ) \s (?: are | is ) \b [^?]*
+    | (?: (?: here | below ) \s (?: are | is ) | here ['’] s ) \b [^?]*
     | (?: based \s on | according \s to | given | from ) \s the \s (?: passage | text ) \b [^?]*
     | (?: let \s me \s know | i \s hope | hope \s (?: this | these ) | feel \s free ) \b [^?]*
     """,
