@@ -67,7 +67,7 @@ def search_adapter(
             is not that of ``train``. No labels. When it does not hold the training passages,
             trials are judged on passages that training did not see.
         query_log: ``(n, query_dim)`` vectors of queries without labels, of the kind that will be
-            asked. They say how queries are spread.
+            asked. They say how queries are distributed.
         session: who trains together and who watches.
 
     Raises:
