@@ -238,8 +238,10 @@ def test_a_kill_between_two_files_leaves_a_whole_adapter(
 
 def test_a_pending_directory_elsewhere_is_not_read(tmp_path: Path) -> None:
     path, outside = tmp_path / "adapter", tmp_path / "outside"
+    other = LinearAdapter(4)
+    other.load_arrays({"linear.weight": np.diag(np.float32([1, 2, 3, 4]))})
     save_adapter(path, LinearAdapter(4))
-    save_adapter(outside, LinearAdapter(8))
+    save_adapter(outside, other)
     shutil.copy(outside / "config.json", path)
     neighbour(path / "new", "tmp").symlink_to(outside)
     with pytest.raises(InvalidAdapterError, match="do not belong together"):
