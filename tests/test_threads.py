@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.retrieval.relevance import Relevance
@@ -44,17 +44,20 @@ def chosen_by(result: TrainingResult) -> tuple[str, float, bytes]:
     return trial.name, trial.ndcg, weights(result.adapter)
 
 
-def blas_threads() -> set[int]:
+def blas_libraries() -> list[LibController]:
+    """Those that numpy and scipy multiply with; other tests may have loaded faiss's."""
     libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    return {library.num_threads for library in libraries}
+    return [library for library in libraries if library.threading_layer != "openmp"]
+
+
+def blas_threads() -> set[int]:
+    return {library.num_threads for library in blas_libraries()}
 
 
 def set_blas_threads(number: int) -> None:
     """Set the number in a thread that ends, as it is when nobody holds threadpoolctl's limits."""
-    controller = ThreadpoolController().select(user_api="blas")
-    thread = threading.Thread(
-        target=lambda: [each.set_num_threads(number) for each in controller.lib_controllers]
-    )
+    libraries = blas_libraries()
+    thread = threading.Thread(target=lambda: [each.set_num_threads(number) for each in libraries])
     thread.start()
     thread.join()
 
@@ -173,7 +176,7 @@ class TestNumber:
 
         monkeypatch.setattr(judging, "train_adapter", noted)
         results = []
-        for number in (1, 2, 8, 2):
+        for number in (1, 8, 8):
             torch.set_num_threads(number)
             set_blas_threads(number)
             results.append(search_adapter(data, None, options))
@@ -181,7 +184,7 @@ class TestNumber:
         names, ndcgs, adapters = zip(*map(chosen_by, results), strict=True)
         assert len(set(names)) == 1
         assert max(ndcgs) - min(ndcgs) < 0.0005
-        assert adapters[1] == adapters[3]
+        assert adapters[1] == adapters[2]
 
     def test_a_lower_number_of_the_caller_is_kept(self, eight, monkeypatch):
         monkeypatch.setattr(threads, "MULTIPLY_ADDS_A_THREAD", 1)
@@ -246,7 +249,10 @@ class TestRestored:
 
         # A thread for every query of a batch of these questions.
         monkeypatch.setattr(threads, "MULTIPLY_ADDS_A_THREAD", 40 * 8)
-        both = [threading.Thread(target=train, args=(n, size)) for n, size in enumerate((2, 4))]
+        both = [
+            threading.Thread(target=train, args=(n, size), daemon=True)
+            for n, size in enumerate((2, 4))
+        ]
         for thread in both:
             thread.start()
         inside.wait()
