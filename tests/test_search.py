@@ -45,8 +45,6 @@ from llama_index_adapters.training.search.remember import memory_of
 from llama_index_adapters.training.search.stages import search_adapter
 from llama_index_adapters.training.validation import judge
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 DIM = 16
 OPTIONS = TrainingOptions(batch_size=32, epochs=5)
 # Where it only matters what is tried, or from what.
