@@ -6,8 +6,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 OLD_CORE := .venv-core-0.14.20
 LOWEST := .venv-lowest
-# Tests are independent: as many processes as cores, with one thread of torch each.
-PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+# Tests are independent: as many processes as cores, with one thread of torch each. A file's tests
+# stay together, in the order of tests/conftest.py; slow ones do not, but for those of one group.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8
+BY_FILE := --dist loadfile --no-loadscope-reorder
 TOOLS := .venv-tools
 METADATA := pyproject.toml constraints.txt Makefile
 # What needs no model and no other package than those that are installed with this one.
@@ -72,13 +74,13 @@ typecheck: $(VENV)/.installed-dev ## Check types.
 	$(BIN)/mypy --strict
 
 unit: $(VENV)/.installed-dev ## Run the quick tests, with the real local model among them.
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(BY_FILE) -m "not slow"
 
 slow: $(VENV)/.installed-dev ## Run the slow tests.
-	$(PYTEST) -m slow
+	$(PYTEST) --dist loadgroup -m slow
 
 coverage: $(VENV)/.installed-dev ## Run all tests and write coverage.json; tests/branches.py compares two of them.
-	$(PYTEST) --cov=llama_index_adapters --cov-branch --cov-report=json --cov-report=
+	$(PYTEST) $(BY_FILE) --cov=llama_index_adapters --cov-branch --cov-report=json --cov-report=
 
 interop: $(OLD_CORE)/.installed ## Use what llama-index-core 0.14.20 generated.
 	$(OLD_CORE)/bin/python tests/interop/check_core_0_14_20.py

@@ -10,21 +10,36 @@ import pytest
 
 # One thread for each process of tests and for those that they start: with tiny tensors, threads
 # mostly wait for each other. numpy and torch read it when they are imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 
 if TYPE_CHECKING:
     from tests.faulty_openai import FaultyOpenAI
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: with tiny tensors, threads mostly wait for each other."""
-    import torch
+# Processes are given whole files, so that a file's servers are started once. These take longest
+# and come first: no process should have one left when the others have ended.
+LONGEST_FIRST = (
+    "test_search.py",
+    "test_workers.py",
+    "test_index_conformance.py",
+    "test_kills.py",
+    "test_ray.py",
+    "test_threads.py",
+    "test_local.py",
+    "test_bench.py",
+    "test_bad_inputs.py",
+    "test_engine.py",
+    "test_sharing.py",
+    "test_index_docs.py",
+    "test_readme.py",
+    "test_identity.py",
+)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(scope="module")

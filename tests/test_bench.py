@@ -289,7 +289,6 @@ class TestTrainingStep:
         (figure,) = training_step.figures({**taken, "step": [1.25]}, 16)
         assert (figure.value, figure.verdict) == (80, "met")
 
-    @pytest.mark.usefixtures("one_thread")
     def test_runs(self):
         taken = training_step.step_seconds(passages=5_000, repetitions=2)
         assert set(taken["bare"]) == {"4096"}
@@ -357,7 +356,6 @@ class TestSynthetic:
 
 class TestGrowth:
     @pytest.mark.parametrize("task", growth.TASKS)
-    @pytest.mark.usefixtures("one_thread")
     def test_every_task_runs(self, task, tmp_path):
         write_unit_vectors(tmp_path / "vectors.npy", 60, growth.DIM)
         seconds = getattr(growth, f"{task}_seconds")(

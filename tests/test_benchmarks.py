@@ -23,8 +23,6 @@ from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from tests.fakes import WordsEmbedding, synonym_questions
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def settings(tmp_path):

@@ -25,8 +25,6 @@ from llama_index_adapters.vectors import local
 from tests.fakes import CountingEmbedding, ScriptedLLM, WordsEmbedding, synonym_questions
 
 COMMANDS = ("demo", "generate", "finetune", "evaluate")
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 METRICS = {"hit_rate@10", "mrr@10", "ndcg@10", "recall@10"}
 
 

@@ -16,8 +16,6 @@ from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.local import local_embedding
 from tests.fakes import WordsEmbedding, synonym_questions
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 METRICS = {"hit_rate@10", "mrr@10", "ndcg@10", "recall@10"}
 
 

@@ -42,7 +42,7 @@ from llama_index_adapters.vectors.embed import Embedder
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
 from tests.vector_sets import noise, perfect, rotated
 
-pytestmark = pytest.mark.usefixtures("one_thread", "in_its_own_directory")
+pytestmark = pytest.mark.usefixtures("in_its_own_directory")
 
 DIM = 32
 QUESTIONS = synonym_questions(7)

@@ -20,8 +20,6 @@ from llama_index_adapters.training.session import TrainingSession
 from llama_index_adapters.training.validation import adapted_queries, judge
 from tests.vector_sets import DIM, noise, perfect, rotated, weights
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 OPTIONS = TrainingOptions(epochs=12, batch_size=32, learning_rate=2e-2, patience=4)
 
 

@@ -375,7 +375,11 @@ def test_an_interrupted_call_keeps_what_was_answered(generate_pairs):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_interrupt_from_the_keyboard_loses_no_answer(workers):
+def test_an_interrupt_from_the_keyboard_loses_no_answer(workers, request):
+    # Processes of pytest-xdist ignore the keyboard.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def answer(prompt):
         if prompt == "p1":
             os.kill(os.getpid(), signal.SIGINT)

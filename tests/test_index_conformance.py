@@ -23,7 +23,7 @@ from llama_index_adapters.training.mining import mine
 from tests import index_stores
 from tests.fakes import CountingEmbedding
 
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.server
 DIM = 8
 NODES = 40
 names = map("passages_{}".format, itertools.count())

@@ -16,8 +16,6 @@ from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.langchain import AdapterEmbeddings
 from tests.fakes import WordsEmbedding, synonym_questions
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 QUESTIONS = synonym_questions(8)
 
 

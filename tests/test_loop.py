@@ -24,8 +24,6 @@ from llama_index_adapters.training.session import TrainingSession
 from llama_index_adapters.training.validation import adapted_queries
 from tests.vector_sets import DIM, perfect, rotated, weights
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 QUICK = TrainingOptions(epochs=3, batch_size=32, learning_rate=1e-2)
 
 

@@ -22,8 +22,6 @@ from llama_index_adapters.training.options import (
 )
 from llama_index_adapters.training.validation import judge
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CPU = torch.device("cpu")
 NONE = np.zeros(0, np.int64)
 N_QUERIES, N_PASSAGES, DIM = 6, 40, 5

@@ -14,8 +14,6 @@ from llama_index_adapters.training import negatives
 from llama_index_adapters.training.negatives import log_sum_exp_but
 from llama_index_adapters.training.objective import RetrievalObjective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CPU = torch.device("cpu")
 SCALE = 20.0
 N_QUERIES, N_PASSAGES, DIM = 7, 23, 5

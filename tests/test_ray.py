@@ -25,7 +25,7 @@ from tests.fakes import CountingEmbedding, synonym_questions
 from tests.ray_cluster import LoggedEmbedding, add_node, asked, cluster
 from tests.vector_sets import DIM, rotated
 
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("one_thread")]
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("ray")]  # one cluster
 
 # Sums in another order; AdamW and the norm of the gradients make them grow over the steps.
 WEIGHTS_WITHIN = 1e-4

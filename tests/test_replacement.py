@@ -17,8 +17,6 @@ from llama_index_adapters import (
 from llama_index_adapters.errors import InvalidOptionError, ModelMismatchError
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TRAIN, TEST = split_by_query(synonym_questions(10), (0.7, 0.3))
 OPTIONS = {"adapter": "linear", "learning_rate": 1e-2, "show_progress": False}
 

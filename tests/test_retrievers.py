@@ -54,7 +54,7 @@ from llama_index_adapters import EmbeddingAdapterFinetuneEngine, local_embedding
 from tests.fakes import ScriptedLLM
 from tests.house_names import DEVICES, MANUALS, PASSAGES, training_questions, unseen_questions
 
-pytestmark = [pytest.mark.local_model, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.local_model
 
 QUESTION = "How do I reboot the Falcon?"
 ANSWER = "restart label printer"

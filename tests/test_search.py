@@ -45,8 +45,6 @@ from llama_index_adapters.training.search.remember import memory_of
 from llama_index_adapters.training.search.stages import search_adapter
 from llama_index_adapters.training.validation import judge
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 DIM = 16
 OPTIONS = TrainingOptions(batch_size=32, epochs=5)
 # Where it only matters what is tried, or from what.
@@ -148,9 +146,9 @@ class TestChoice:
         assert served(found.adapter, questions(passage_dim=24, seed=5)) > 0.5
 
     def test_same_seed_same_bytes(self):
-        train, options = questions(noise=2.0), dataclasses.replace(OPTIONS, epochs=3)
+        train = questions(noise=2.0)
         found = [
-            search_adapter(train, None, dataclasses.replace(options, seed=seed))
+            search_adapter(train, None, dataclasses.replace(ONE_EPOCH, seed=seed))
             for seed in (1, 1, 2)
         ]
         assert found[0].trials == found[1].trials != found[2].trials
@@ -285,6 +283,7 @@ class TestHardCases:
         ]
         self.no_worse(*several)
 
+    @pytest.mark.slow
     def test_near_duplicate_passages(self):
         rng = np.random.default_rng(1)
 
@@ -296,6 +295,7 @@ class TestHardCases:
 
         self.no_worse(doubled(questions()), doubled(questions(seed=5)), by=0.1)
 
+    @pytest.mark.slow
     def test_one_passage_asked_about_by_most_queries(self):
         def crowded(data: VectorDataset) -> VectorDataset:
             rows = [0 if row % 4 else row for row in range(200)]
@@ -314,7 +314,9 @@ class TestHardCases:
     def test_passages_never_asked_about(self):
         self.no_worse(questions(100, 400), questions(100, 400, seed=5), by=0.1)
 
-    @pytest.mark.parametrize("similarity", ["dot_product", "euclidean"])
+    @pytest.mark.parametrize(
+        "similarity", ["euclidean", pytest.param("dot_product", marks=pytest.mark.slow)]
+    )
     def test_vectors_of_any_length(self, similarity):
         def stretched(data: VectorDataset) -> VectorDataset:
             lengths = np.random.default_rng(2).uniform(0.5, 3.0, size=(len(data.passages), 1))
@@ -358,9 +360,9 @@ class TestMemory:
     def test_it_brings_a_query_to_what_its_like_was_about(self):
         """Relevance that no linear map knows: only remembering helps."""
         rng = np.random.default_rng(0)
-        topics, passages = rng.normal(size=(120, DIM)), rng.normal(size=(120, DIM))
-        topic = np.arange(480) % 120
-        queries = topics[topic] + 0.1 * rng.normal(size=(480, DIM))
+        topics, passages = rng.normal(size=(60, DIM)), rng.normal(size=(60, DIM))
+        topic = np.arange(240) % 60
+        queries = topics[topic] + 0.1 * rng.normal(size=(240, DIM))
         data = VectorDataset(queries, passages, Relevance.from_rows(topic[:, None].tolist()))
         found = search_adapter(data, None, OPTIONS)
         assert isinstance(found.adapter, MemoryAdapter)
@@ -427,13 +429,13 @@ class TestALargeCorpus:
 
         data = questions(noise=0.2)
         asking = dataclasses.replace(data, search=search)
-        found = search_adapter(asking, None, OPTIONS)
+        found = search_adapter(asking, None, ONE_EPOCH)
         trained = [trial for trial in found.trials if trial.name.startswith("linear from")]
         assert len(trained) > 3
         # Linear, low-rank and two-layer start from different adapters, so four folds mine thrice.
         assert len(asked) <= 3 * 4 + 3
         assert not isinstance(found.adapter, IdentityAdapter)
-        same = search_adapter(data, None, OPTIONS)
+        same = search_adapter(data, None, ONE_EPOCH)
         assert adapter_bytes(same.adapter) == adapter_bytes(found.adapter)
 
     def test_mining_stops_where_ranking_everything_costs_too_much(self, monkeypatch):

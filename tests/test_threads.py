@@ -170,7 +170,7 @@ class TestNumber:
 
         monkeypatch.setattr(judging, "train_adapter", noted)
         results = []
-        for number in (1, 2, 8, 2):
+        for number in (1, 8, 8):
             torch.set_num_threads(number)
             set_blas_threads(number)
             results.append(search_adapter(data, None, options))
@@ -178,7 +178,7 @@ class TestNumber:
         names, ndcgs, adapters = zip(*map(chosen_by, results), strict=True)
         assert len(set(names)) == 1
         assert max(ndcgs) - min(ndcgs) < 0.0005
-        assert adapters[1] == adapters[3]
+        assert adapters[1] == adapters[2]
 
     def test_a_lower_number_of_the_caller_is_kept(self, eight, monkeypatch):
         monkeypatch.setattr(threads, "MULTIPLY_ADDS_A_THREAD", 1)
@@ -243,7 +243,10 @@ class TestRestored:
 
         # A thread for every query of a batch of these questions.
         monkeypatch.setattr(threads, "MULTIPLY_ADDS_A_THREAD", 40 * 8)
-        both = [threading.Thread(target=train, args=(n, size)) for n, size in enumerate((2, 4))]
+        both = [
+            threading.Thread(target=train, args=(n, size), daemon=True)
+            for n, size in enumerate((2, 4))
+        ]
         for thread in both:
             thread.start()
         inside.wait()

@@ -127,7 +127,8 @@ _TORCH = Lock()
 
 @contextmanager
 def _torch_threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
+    with _TORCH:  # a thread that has not worked with torch begins with what another is setting
+        before = torch.get_num_threads()
     if number >= before:
         yield
         return
