@@ -37,7 +37,7 @@ from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k, t
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.vectors import store as store_module
+from llama_index_adapters.vectors import store_file as store_module
 from llama_index_adapters.vectors.embed import Embedder
 from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
 from tests.vector_sets import noise, perfect, rotated

@@ -240,7 +240,7 @@ def _serving() -> Iterator[BadInput]:
     yield from rows(
         name,
         EmbeddingError,
-        ("a model that gives NaN", asked("x", _answering(nan)), "gave a query vector with NaN"),
+        ("a model that gives NaN", asked("x", _answering(nan)), "zero, or with NaN"),
         given=_adapter(),
     )
     yield from rows(
