@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,9 +151,7 @@ class StoreFile:
                 # Another process may have created the tables while this one waited.
                 self._upgrade(connection, self._version(connection))
                 connection.execute("COMMIT")
-            # Readers go on while another process writes. Where the file system does not
-            # support it SQLite keeps its default, which is slower but as safe.
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._let_readers_go_on(connection)
             # Keys are hashes, so inserts touch pages everywhere: room for those of a large store.
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             # Every batch was paid for: it survives a loss of power too.
@@ -161,6 +160,24 @@ class StoreFile:
             connection.close()
             raise
         return connection
+
+    def _let_readers_go_on(self, connection: sqlite3.Connection) -> None:
+        """Write ahead, so that readers go on while another process writes.
+
+        Where the file system does not support it SQLite keeps its default, which is slower but
+        as safe. The change needs the file alone, and SQLite does not wait for that as it waits
+        for any other lock: when several processes open a new store, one of them is refused.
+        """
+        deadline = time.monotonic() + self.busy_seconds
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _version(self, connection: sqlite3.Connection) -> int:
         """Return the file's format version, 0 for a new file; refuse what is not ours.
