@@ -623,10 +623,14 @@ class TestBaseModel:
         AdapterEmbeddingModel(CountingEmbedding(model_name="any"), save(tmp_path / "a"))
 
     def test_something_that_is_no_model(self, path, subtests):
-        for given in ("local", None, object()):
+        for given, message in (
+            ("local", "expected a LlamaIndex embedding"),
+            (object(), "expected a LlamaIndex embedding"),
+            (None, "nothing embeds queries"),
+        ):
             with (
                 subtests.test(given=given),
-                pytest.raises(InvalidOptionError, match="expected a LlamaIndex embedding"),
+                pytest.raises(InvalidOptionError, match=message),
             ):
                 AdapterEmbeddingModel(given, path)
 

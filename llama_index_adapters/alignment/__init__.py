@@ -1,0 +1,1 @@
+"""Maps between the spaces of two models, learned from passages that both embedded."""
