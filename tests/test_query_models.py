@@ -325,6 +325,17 @@ class TestServing:
         model.get_query_embedding("what is 3?")
         assert counter.total_embedding_token_count == 2 * 3
 
+    def test_the_card_shows_how_to_open_it(self, folder, both):
+        for name, call in (
+            ("both", "(base_embed_model, .*, query_embed_models=[base_embed_model, other])"),
+            ("gone", "(None, .*, query_embed_models=[other])"),
+        ):
+            card = (folder / name / "README.md").read_text()
+            before, _, after = call.partition(".*")
+            line = next(line for line in card.splitlines() if before in line)
+            assert line.endswith(after)
+            assert "`other` is new" in card
+
     def test_fingerprints_tell_models_apart(self, folder, both):
         models = [base_model(), other_model(noise=0.5)]
         changed = AdapterEmbeddingModel(models[0], folder / "both", query_embed_models=models)

@@ -1,1 +1,1 @@
-"""Maps between the spaces of two models, learned from passages that both embedded."""
+"""Maps from the space of one model into that of another, from passages that both embedded."""

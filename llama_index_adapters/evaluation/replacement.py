@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from llama_index_adapters.checks import require_seed
@@ -106,11 +107,11 @@ def compare_adapters(
             f"The adapter in use serves {base.label} and the candidate {other.label}, or with "
             "other settings. Give both the same base model."
         )
-    how = {"similarity": similarity, "show_progress": show_progress}
-    embedded = embedded_for(candidate, dataset, store, **how)
+    embed = partial(embedded_for, similarity=similarity, show_progress=show_progress)
+    embedded = embed(candidate, dataset, store)
     cost, asked = embedded.cost, embedded.data
     if not _same_models(in_use, candidate):
-        of_in_use = embedded_for(in_use, dataset, store, **how)
+        of_in_use = embed(in_use, dataset, store)
         cost, asked = cost + of_in_use.cost, of_in_use.data
     started = time.perf_counter()
     comparison = compare_queries(

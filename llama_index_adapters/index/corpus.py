@@ -176,16 +176,26 @@ class IndexCorpus:
         """Let models that are not the index's own embed some passages."""
         if queries.models.is_base_alone:
             return data
+        texts, stored = self.sample()
+        return queries.with_samples(data, texts, stored)[0] if texts else data
+
+    def sample(self, *, seed: int = 0) -> tuple[list[str], NDArray[np.float32]]:
+        """Return at most a thousand passages: their texts, as they were embedded, and vectors.
+
+        Args:
+            seed: the same seed draws the same passages.
+
+        Returns:
+            Texts and ``(n, dim)`` vectors; a node that has no text (any more) is left out.
+        """
         nodes: dict[int, str] = {}
-        for row in sampled_rows(len(self), seed=0).tolist():
+        for row in sampled_rows(len(self), seed).tolist():
             for node in self.nodes_of([row]):
                 # The form that VectorStoreIndex embeds.
                 text = node.get_content(metadata_mode=MetadataMode.EMBED)
                 if text.strip() and is_encodable(text):
                     nodes[row] = text
-        if not nodes:
-            return data
-        return queries.with_samples(data, list(nodes.values()), self.vectors[list(nodes)])[0]
+        return list(nodes.values()), np.array(self.vectors[list(nodes)])
 
     def _embedder(
         self,

@@ -210,9 +210,14 @@ def _require_type(value: object, kind: type, name: str, expected: str) -> None:
 
 def _base_of(embed_model: BaseEmbedding) -> BaseEmbedding:
     """Return the model under an adapter: queries are learned from as the base embeds them."""
-    if isinstance(embed_model, AdapterEmbeddingModel):
-        return _base_of(embed_model.base_embed_model)
-    return embed_model
+    if not isinstance(embed_model, AdapterEmbeddingModel):
+        return embed_model
+    if embed_model.base_embed_model is None:
+        raise InvalidOptionError(
+            "embed_model is an adapted model without a base_embed_model, so the vectors of the "
+            "index cannot be checked. Read it with read_index(index, check_model=False)."
+        )
+    return _base_of(embed_model.base_embed_model)
 
 
 # Whether a node is taken, by its id and its record.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.alignment.align import FEWEST, align
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.query_blocks import base_number
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -98,12 +99,10 @@ def further_frames(data: VectorDataset) -> Iterator[Frame]:
 
 def _aligned(data: VectorDataset) -> dict[int, FloatArray]:
     """Return the map without labels of each other model that embedded a sample of passages."""
-    from llama_index_adapters.alignment.align import align
-
     return {
         number: align(block.sample.embedded, block.sample.stored).weight
         for number, block in enumerate(data.blocks)
-        if block.sample is not None
+        if block.sample is not None and len(block.sample.stored) >= FEWEST
     }
 
 

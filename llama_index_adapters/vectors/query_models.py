@@ -135,7 +135,7 @@ class QueryModels:
         Raises:
             ModelMismatchError: saying how to make the right ones.
         """
-        if self.is_base_alone and len(blocks) == 1:
+        if self.is_base_alone and len(blocks) == 1 and blocks[0].identity is None:
             return  # vectors of one model need not say of which
         for block, role, model in zip(blocks, self.roles, self.models, strict=False):
             unlike = block.identity not in (None, model.identity)

@@ -223,8 +223,9 @@ class AdapterSearch:
 
     def _try_small_families(self, scale: float) -> None:
         """Train what seldom wins, where a trial costs little."""
-        # They start as the identity, which several models' vectors have none of.
-        if not self._few_trials and len(self._train.blocks) == 1:
+        # They start as the identity, which only the passages' own model has.
+        framed = self._frame is not None and self._frame.weight is not None
+        if not self._few_trials and not framed:
             self._try(small_families(replace(self._options, scale=scale), *self._dims))
 
     def _try_memory(self, start: JudgedCandidate, scale: float) -> None:
