@@ -115,6 +115,11 @@ def index_of_gone_model():
     return VectorStoreIndex(nodes, embed_model=base_model())
 
 
+def opened(path, models):
+    """An adapter with models of other settings than those of its training."""
+    return AdapterEmbeddingModel(models[0], path, query_embed_models=models, check_model_name=False)
+
+
 def measured(model, folder):
     return evaluate(model, questions(start=10), store=folder / "store.sqlite", show_progress=False)
 
@@ -251,7 +256,7 @@ class TestServing:
             Waiting(model_name="old", dimension=16, blind=4),
             Waiting(model_name="new", dimension=24, seed=1, blind=4),
         ]
-        model = AdapterEmbeddingModel(models[0], folder / "both", query_embed_models=models)
+        model = opened(folder / "both", models)
         asyncio.run(asyncio.wait_for(model.aget_query_embedding("what is 3?"), 20))
         assert started == ["old", "new"]
 
@@ -273,7 +278,7 @@ class TestServing:
     @pytest.mark.parametrize("ask", ["one", "asynchronous"])
     def test_a_model_that_fails_is_named(self, folder, ask):
         models = [base_model(), other_model(fails=True)]
-        model = AdapterEmbeddingModel(models[0], folder / "both", query_embed_models=models)
+        model = opened(folder / "both", models)
         message = r"new failed .*RuntimeError.* beside old"
 
         def asked():
@@ -338,7 +343,7 @@ class TestServing:
 
     def test_fingerprints_tell_models_apart(self, folder, both):
         models = [base_model(), other_model(noise=0.5)]
-        changed = AdapterEmbeddingModel(models[0], folder / "both", query_embed_models=models)
+        changed = opened(folder / "both", models)
         assert changed.fingerprint != both[0].fingerprint
 
 

@@ -399,17 +399,16 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         return float(np.median(np.linalg.norm(train.queries, axis=1)))
 
     def _saved_models(self, train: VectorDataset) -> tuple[QueryModel, ...]:
-        blocks = train.blocks
         if self._models is not None:
-            blocks = self._models.blocks([block.dim for block in blocks])
-        elif len(blocks) == 1:
+            return self._models.saved([block.dim for block in train.blocks])
+        if len(train.blocks) == 1:
             # Vectors that nobody named are those of the model the user will serve with.
             return (QueryModel(),)
         return tuple(
             QueryModel(
                 name=block.name, identity=block.identity, role=block.role, dimension=block.dim
             )
-            for block in blocks
+            for block in train.blocks
         )
 
 

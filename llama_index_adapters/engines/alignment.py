@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from llama_index_adapters.adapters.disk.config import QueryModel
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.alignment.align import Alignment, align
@@ -128,12 +127,9 @@ def save_alignment(
     """Write the map as an adapter of the other model's queries."""
     from llama_index_adapters.training.frames import linear
 
-    (other,) = models.models
     old_dim, new_dim = aligned.weight.shape
     metadata = AdapterMetadata(
-        query_models=(
-            QueryModel(name=other.label, identity=other.identity, role="other", dimension=new_dim),
-        ),
+        query_models=models.saved([new_dim]),
         query_dim=new_dim,
         passage_dim=old_dim,
         training={"adapter": "alignment", "alignment": aligned.report.to_dict()},

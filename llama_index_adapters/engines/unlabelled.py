@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk.config import QueryModel
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.checks import as_path, require_number, require_one_of, require_seed
@@ -205,7 +204,7 @@ def _save_whitening(
     if queries is not None:
         digest.update(np.ascontiguousarray(queries).data)
     metadata = AdapterMetadata(
-        query_models=(QueryModel(name=model.label, identity=model.identity),),
+        query_models=QueryModels(model, (model,)).saved([weight.shape[1]]),
         query_dim=weight.shape[1],
         passage_dim=weight.shape[0],
         training={

@@ -7,6 +7,7 @@ import logging
 from llama_index_adapters.adapters.disk.config import QueryModel
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.errors import ModelMismatchError
+from llama_index_adapters.services.identity.identity import RULES
 from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.query_models import QueryModels
 
@@ -49,14 +50,26 @@ def _check_name(saved: QueryModel, model: IdentifiedModel, path: str) -> None:
             f"{model.label!r}. Pass the model it was trained on, or check_model_name=False when "
             "both names stand for the same vectors."
         )
-    if saved.identity is not None and saved.identity != model.identity:
+    if saved.identity in (None, model.identity, model.former_identity):
+        return
+    if not saved.identity.startswith(RULES) or not model.is_lasting:
         logger.warning(
-            "The adapter at %s was trained on %r with other settings (instructions, pooling, "
-            "...) than the %s model has now; its vectors may differ.",
-            path,
-            model.label,
+            "Whether the %s model %r has the settings that the adapter at %s was trained with "
+            "cannot be told: %s.",
             role,
+            model.label,
+            path,
+            "its settings cannot be read"
+            if saved.identity.startswith(RULES)
+            else "the adapter knows it by earlier rules",
         )
+        return
+    raise ModelMismatchError(
+        f"The adapter at {path} was trained on {model.label!r} with other settings "
+        f"(instructions, pooling, code, weights, ...) than the {role} model has now, so its "
+        "vectors may differ. Pass the model as it was in training, or check_model_name=False when "
+        "both give the same vectors."
+    )
 
 
 def _described(saved: object) -> str:

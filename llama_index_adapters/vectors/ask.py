@@ -23,10 +23,11 @@ from typing import Protocol
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from llama_index_adapters.errors import AdaptersError, EmbeddingError
+from llama_index_adapters.services.identity.folders import is_huggingface
 from llama_index_adapters.services.threads import Stop, StoppedError, work_here, work_in_threads
-from llama_index_adapters.vectors.identity import is_huggingface, wrapped_models
 from llama_index_adapters.vectors.request import BatchRequest, explained
 from llama_index_adapters.vectors.response_order import ResponseOrder
+from llama_index_adapters.vectors.wrapped import wrapped_models
 
 logger = logging.getLogger(__name__)
 

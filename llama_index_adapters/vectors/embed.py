@@ -194,6 +194,8 @@ class Embedder:
         started = time.perf_counter()
         texts = checked_texts(texts)
         require_one_of(role, "role", ROLES)
+        if self.model.former_identity is not None:
+            store.adopt(self.model.identity, self.model.former_identity)
         filler = StoreFiller(self.model, store, self.show_progress, self._ask)
         try:
             asked = filler.fill(texts, role)

@@ -11,6 +11,7 @@ import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
 
+from llama_index_adapters.adapters.disk.config import QueryModel
 from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import InvalidOptionError, ModelMismatchError
 from llama_index_adapters.questions.question_set import Questions, as_dataset
@@ -123,6 +124,21 @@ class QueryModels:
         return tuple(
             QueryBlock(dim, role, model.label, model.identity)
             for dim, role, model in zip(dims, self.roles, self.models, strict=True)
+        )
+
+    def saved(self, dims: Sequence[int]) -> tuple[QueryModel, ...]:
+        """Return what an adapter keeps of the models.
+
+        An identity that another process could not come to is left out.
+        """
+        return tuple(
+            QueryModel(
+                name=model.label,
+                identity=model.identity if model.is_lasting else None,
+                role=role,
+                dimension=dim,
+            )
+            for model, role, dim in zip(self.models, self.roles, dims, strict=True)
         )
 
     def require_blocks(self, blocks: Sequence[QueryBlock], name: str) -> None:

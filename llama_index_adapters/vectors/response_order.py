@@ -17,7 +17,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from llama_index_adapters.errors import EmbeddingError
-from llama_index_adapters.vectors.identity import wrapped_models
+from llama_index_adapters.vectors.wrapped import wrapped_models
 
 _WHOLE = re.compile(r"[0-9]{1,9}(\.0*)?")
 _SHOWN = 20  # characters of what is no number
