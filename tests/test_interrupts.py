@@ -17,11 +17,11 @@ import pytest
 from llama_index.core.schema import TextNode
 from llama_index.embeddings.openai import OpenAIEmbedding
 
+from llama_index_adapters.questions.generation import run
 from llama_index_adapters.questions.generation.generate import (
     agenerate_qa_embedding_pairs,
     generate_qa_embedding_pairs,
 )
-from llama_index_adapters.questions.generation import run
 from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 from tests.faulty_openai import KEY, FaultyOpenAI, llm_of, model_of, serving
