@@ -41,6 +41,13 @@ class CountingEmbedding(BaseEmbedding):
         self._answer = answer
 
     @property
+    def stated_identity(self) -> str | None:
+        """Its class and its own fields: what a test makes of the answers does not count."""
+        own = set(type(self).model_fields) - set(BaseEmbedding.model_fields)
+        settings = {name: repr(getattr(self, name)) for name in sorted(own)}
+        return f"{type(self).__qualname__} {self.model_name} {settings}"
+
+    @property
     def calls(self) -> list[tuple[str, list[str]]]:
         return self._calls
 
@@ -116,6 +123,11 @@ class ScriptedLLM(CustomLLM):
         super().__init__(**fields)
         self._answer = answer or (lambda prompt: f"1. What is {prompt}?\n2. Why {prompt}?")
         self._together = together
+
+    @property
+    def stated_identity(self) -> str:
+        """Its settings: what a test makes of the answers does not count."""
+        return f"{self.class_name()} {self.model} {self.temperature} {self.system_prompt}"
 
     @property
     def metadata(self) -> LLMMetadata:

@@ -28,6 +28,9 @@ LIMIT = 10_000  # characters; a longer text is rejected
 STATUSES = {
     "429": (429, {}),
     "429 retry-after": (429, {"retry-after": "0.2"}),
+    "429 for 2 seconds": (429, {"retry-after": "2"}),
+    "429 for 20 seconds": (429, {"retry-after": "20"}),
+    "429 for ten minutes": (429, {"retry-after": "600"}),
     "500": (500, {}),
     "503": (503, {}),
     "401": (401, {}),
@@ -54,7 +57,8 @@ class FaultyOpenAI:
         requests: the texts of every request, as they came.
         served: texts that were answered with right vectors.
         times: when each request came, in seconds.
-        hang: how long it sleeps before it answers where the fault is ``timeout``, in seconds.
+        hang: how long it sleeps, in seconds, before it answers where the fault is ``timeout``, and
+            where it is ``slow``, which is answered well.
         echo: whether error messages repeat the key and the texts, as some servers do.
     """
 
@@ -94,6 +98,9 @@ class FaultyOpenAI:
             fault = self.faults.pop(0) if self.faults else self.always
             if fault:
                 self.injected.append(fault)
+        if fault == "slow":
+            await asyncio.sleep(self.hang)
+            fault = None
         said = f"{fault}: {key} sent {texts}" if self.echo else str(fault)
         if max(map(len, texts)) > LIMIT:
             said = "maximum context length exceeded" + (f": {texts}" if self.echo else "")
@@ -194,9 +201,9 @@ def model_of(server: FaultyOpenAI, fault: str = "", **options: Any) -> OpenAIEmb
     return OpenAIEmbedding(api_base=server.url, api_key=KEY, **options)
 
 
-def llm_of(server: FaultyOpenAI, fault: str = "") -> OpenAI:
+def llm_of(server: FaultyOpenAI, fault: str = "", **given: Any) -> OpenAI:
     """Return LlamaIndex's own language model, without retries of its own."""
-    options = {"timeout": patience(fault), "max_retries": 0}
+    options = {"timeout": patience(fault), "max_retries": 0, **given}
     return OpenAI("gpt-4o-mini", api_base=server.url, api_key=KEY, **options)
 
 

@@ -8,10 +8,14 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
+from llama_index.core import StorageContext, VectorStoreIndex
+from llama_index.core.schema import TextNode
 
 import llama_index_adapters
+from llama_index_adapters import AdapterEmbeddingModel
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.families import ADAPTERS
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter
@@ -24,7 +28,7 @@ from llama_index_adapters.retrieval.ranking import SIMILARITIES
 from llama_index_adapters.vectors import local
 from tests.fakes import CountingEmbedding, ScriptedLLM, WordsEmbedding, synonym_questions
 
-COMMANDS = ("demo", "generate", "finetune", "evaluate")
+COMMANDS = ("demo", "generate", "finetune", "evaluate", "align")
 METRICS = {"hit_rate@10", "mrr@10", "ndcg@10", "recall@10"}
 
 
@@ -481,3 +485,92 @@ def test_code_that_opens_a_model(subtests):
 def test_words_for_numbers():
     assert [counted(1, "text"), counted(1234, "text")] == ["1 text", "1,234 texts"]
     assert [took(0.44), took(59.6), took(125)] == ["0.4 s", "1 min 0 s", "2 min 5 s"]
+
+
+# Several models
+
+
+class TestQueryModels:
+    @pytest.fixture
+    def named(self, monkeypatch):
+        models_of = {"local": WordsEmbedding(), "openai:other": WordsEmbedding(model_name="o/ther")}
+        models_of["huggingface:o/ther"] = models_of["openai:other"]
+        monkeypatch.setattr(models, "open_embed_model", lambda name: models_of[name])
+        monkeypatch.setattr(models, "name_of_base_model", lambda label: "local")
+        return models_of
+
+    def test_from_training_to_the_lines_to_copy(self, run, named):
+        two = "--query-embed-model local --query-embed-model openai:other"
+        status, shown, errors = run(finetune(f"{two} --epochs 2 --json r.json"))
+        assert (status, errors) == (0, "")
+        assert "with words and o/ther" in shown
+        assert "query_embed_models=[base, other])" in shown
+        assert "other = OpenAIEmbedding" in shown
+        assert json.loads(Path("r.json").read_text())["query_embed_models"] == ["words", "o/ther"]
+        assert (
+            len(
+                AdapterEmbeddingModel(
+                    named["local"],
+                    "adapter",
+                    query_embed_models=[named["local"], named["openai:other"]],
+                ).get_query_embedding("a")
+            )
+            == 64
+        )
+        status, shown, errors = run("evaluate adapter test.json --store s.sqlite3")
+        assert (status, errors) == (0, "")
+        assert "Base and adapted (linear)" in shown
+
+
+class TestAlign:
+    TEXTS = tuple(f"{topic} {word}" for topic in range(8) for word in ("a b", "c d", "e f", "g h"))
+
+    @pytest.fixture(params=["persisted", "chroma", "lancedb", "qdrant"])
+    def index(self, request, place):
+        """The folder of an index that a model made which is gone."""
+        nodes = [TextNode(text=text, id_=str(uuid5(NAMESPACE_URL, text))) for text in self.TEXTS]
+        folder = place / request.param
+        store = None
+        if request.param == "chroma":
+            chromadb = pytest.importorskip("chromadb")
+            from chromadb.config import Settings
+            from llama_index.vector_stores.chroma import ChromaVectorStore
+
+            client = chromadb.PersistentClient(str(folder), Settings(anonymized_telemetry=False))
+            store = ChromaVectorStore(chroma_collection=client.create_collection("nodes"))
+        elif request.param == "lancedb":
+            pytest.importorskip("lancedb")
+            from llama_index.vector_stores.lancedb import LanceDBVectorStore
+
+            store = LanceDBVectorStore(uri=str(folder), table_name="t")
+        elif request.param == "qdrant":
+            client = pytest.importorskip("qdrant_client").QdrantClient(path=str(folder))
+            from llama_index.vector_stores.qdrant import QdrantVectorStore
+
+            store = QdrantVectorStore(client=client, collection_name="c")
+        context = StorageContext.from_defaults(vector_store=store)
+        built = VectorStoreIndex(nodes, storage_context=context, embed_model=WordsEmbedding())
+        if request.param == "persisted":
+            built.storage_context.persist(folder)
+        if request.param == "qdrant":
+            client.close()
+        return folder
+
+    def test_from_a_folder_to_an_adapter(self, run, index, monkeypatch):
+        other = WordsEmbedding(model_name="other", dimension=48)
+        monkeypatch.setattr(models, "open_embed_model", lambda name: other)
+        line = f"align --index {index} --query-embed-model local -o adapter --store s.sqlite3"
+        status, shown, errors = run(f"{line} --dry-run")
+        assert (status, errors) == (0, "")
+        assert (
+            "other will be asked for 32 passages of 32 and 0 queries: at most 4 requests" in shown
+        )
+        assert not other.calls
+        status, shown, errors = run(f"{line} --keep-at-least .999999 --json r.json")
+        assert (status, errors) == (3, "")
+        assert "of the new model's own ranking is kept" in shown
+        assert "Less than the 100.0% of --keep-at-least is kept." in shown
+        assert json.loads(Path("r.json").read_text())["alignment"]["passages"] == 32
+        model = AdapterEmbeddingModel(None, "adapter", query_embed_models=[other])
+        assert len(model.get_query_embedding("3 a b")) == 64
+        assert run(f"{line} --keep-at-least 0")[0] == 0

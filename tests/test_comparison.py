@@ -205,7 +205,7 @@ def test_compare_queries_uses_the_similarity_of_the_data():
 def test_queries_of_another_dimension_need_a_base():
     data, adapted = noisy_data()
     wide = VectorDataset(np.tile(data.queries, 2), data.passages, data.relevance)
-    with pytest.raises(InvalidVectorsError, match=r"32 and passages 16.*base_queries"):
+    with pytest.raises(InvalidVectorsError, match=r"dimension 32, .*of dimension 16"):
         compare_queries(wide, adapted)
     result = compare_queries(wide, adapted, base_queries=data.queries)
     assert result.to_dict() == compare_queries(data, adapted).to_dict()

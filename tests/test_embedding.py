@@ -606,27 +606,34 @@ class TestBaseModel:
         with pytest.raises(ModelMismatchError, match="of 5 dimensions, but 'counting' gave"):
             model.get_query_embedding("q")
 
-    def test_other_settings_under_the_same_name_are_warned_about(self, tmp_path, caplog):
-        trained_on = CountingEmbedding()
-        path = save(
-            tmp_path / "a",
-            base_model="counting",
-            base_model_identity=IdentifiedModel(trained_on).identity,
-        )
+    def test_other_settings_under_the_same_name_are_refused(self, tmp_path, caplog):
+        identity = IdentifiedModel(CountingEmbedding()).identity
+        path = save(tmp_path / "a", base_model="counting", base_model_identity=identity)
+        changed = CountingEmbedding(query_instruction="Q: ")
         with caplog.at_level(logging.WARNING):
             AdapterEmbeddingModel(CountingEmbedding(embed_batch_size=3), path)
+            with pytest.raises(ModelMismatchError, match="with other settings"):
+                AdapterEmbeddingModel(changed, path)
+            AdapterEmbeddingModel(changed, path, check_model_name=False)
             assert not caplog.records
-            AdapterEmbeddingModel(CountingEmbedding(query_instruction="Q: "), path)
-        assert "with other settings" in caplog.text
+            by_earlier_rules = save(
+                tmp_path / "b", base_model="counting", base_model_identity="0" * 64
+            )
+            AdapterEmbeddingModel(changed, by_earlier_rules)
+        assert "by earlier rules" in caplog.text
 
     def test_nothing_to_compare_with(self, tmp_path):
         AdapterEmbeddingModel(CountingEmbedding(model_name="any"), save(tmp_path / "a"))
 
     def test_something_that_is_no_model(self, path, subtests):
-        for given in ("local", None, object()):
+        for given, message in (
+            ("local", "expected a LlamaIndex embedding"),
+            (object(), "expected a LlamaIndex embedding"),
+            (None, "nothing embeds queries"),
+        ):
             with (
                 subtests.test(given=given),
-                pytest.raises(InvalidOptionError, match="expected a LlamaIndex embedding"),
+                pytest.raises(InvalidOptionError, match=message),
             ):
                 AdapterEmbeddingModel(given, path)
 

@@ -16,12 +16,28 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.embeddings.openai import OpenAIEmbedding
 
+from llama_index_adapters import EmbeddingAdapterFinetuneEngine, EmbeddingQAFinetuneDataset
 from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.services.identity.identity import identity_of as identity_of_any
+from llama_index_adapters.serving.saved import load_saved
+from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.identity import IdentifiedModel
 from tests.fakes import CountingEmbedding
+from tests.identity_shapes import SHAPES, Prefixed, Wrapping
+
+# As a release of format 1 computed it.
+FORMER_OF_OPENAI = "74bbc0bc09655899daee9eebe11098ba80e069aa737a34970e68b57c7f152d37"
 
 
-class Service(CountingEmbedding):
+class Unstated(CountingEmbedding):
+    """A model that says nothing of itself."""
+
+    @property
+    def stated_identity(self) -> None:
+        return None
+
+
+class Service(Unstated):
     """With fields such as integrations have."""
 
     service_api_key: str = "a"
@@ -39,14 +55,14 @@ class Service(CountingEmbedding):
     pooling: str = "mean"
 
 
-class HuggingFaceEmbedding(CountingEmbedding):
+class HuggingFaceEmbedding(Unstated):
     """Named like the one that loads folders."""
 
     normalize: bool = True
     _model: Any = PrivateAttr(default=None)
 
 
-class Adapted(CountingEmbedding):
+class Adapted(Unstated):
     """Wraps a model, as AdapterEmbeddingModel does."""
 
     base_embed_model: BaseEmbedding = Field(exclude=True)
@@ -214,17 +230,18 @@ def test_a_folder_called_like_a_service_model_is_not_looked_at(
 def test_the_settings_a_loaded_model_carries_count() -> None:
     class Loaded:
         def __init__(self, **settings: Any) -> None:
-            self.__dict__.update({"prompts": {"query": "", "text": ""}, **settings})
+            usual = {"prompts": {"query": "", "text": ""}, "truncate_dim": None, "dtype": "f4"}
+            self.__dict__.update({**usual, **settings})
 
     def identity(**settings: Any) -> str:
         model = HuggingFaceEmbedding()
         model._model = Loaded(**settings)
         return identity_of(model)
 
-    assert identity() == identity(truncate_dim=None, dtype="torch.float32", device="cuda")
+    assert identity() == identity(device="cuda")
     assert identity(prompts={"query": "query: ", "text": ""}) != identity()
     assert identity(truncate_dim=64) != identity()
-    assert identity(dtype="torch.float16") != identity()
+    assert identity(dtype="f2") != identity()
 
 
 def test_a_wrapped_model_and_the_fingerprint_count() -> None:
@@ -253,3 +270,98 @@ def test_what_is_no_model_is_refused(subtests: pytest.Subtests) -> None:
                 identity_of(wrong)
             with pytest.raises(InvalidOptionError, match=f"embed_model is {type(wrong).__name__}"):
                 label_of(wrong)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_models_in_every_shape(name: str) -> None:
+    shape = SHAPES[name]
+    usual = identity_of_any(shape.make())
+    assert usual.lasting
+    for settings in shape.same:
+        assert identity_of_any(shape.make(**settings)) == usual, settings
+    others = [identity_of_any(shape.make(**settings)).digest for settings in shape.other]
+    assert len({usual.digest, *others}) == 1 + len(others)
+
+
+class TestWhatCannotBeRead:
+    """An object of a compiled library says nothing of itself."""
+
+    def test_it_is_known_in_this_process_alone(self, caplog: pytest.LogCaptureFixture) -> None:
+        one, two = (Wrapping(np.random.default_rng(0).bit_generator) for _ in range(2))
+        with caplog.at_level("WARNING"):
+            first = identity_of_any(one)
+            again = identity_of_any(one)
+        assert not first.lasting
+        assert first == again
+        assert first != identity_of_any(two)
+        assert first != identity_of_any(Wrapping(None))
+        (record,) = [record for record in caplog.records if "Wrapping" in record.message][:1]
+        assert "stated_identity" in record.message
+
+    def test_a_model_may_say_itself_what_it_is(self) -> None:
+        class Stated(Wrapping):
+            stated_identity: str = "mine, version 1"
+
+        one, two = (Stated(np.random.default_rng(0).bit_generator) for _ in range(2))
+        assert identity_of_any(one) == identity_of_any(two)
+        assert identity_of_any(one).lasting
+        changed = Stated(None, stated_identity="mine, version 2")
+        assert identity_of_any(changed) != identity_of_any(one)
+
+    def test_its_vectors_are_no_other_object_s(self, tmp_path: Path) -> None:
+        store = tmp_path / "store.sqlite3"
+        models = [Compiled(np.random.default_rng(seed).bit_generator) for seed in (1, 2)]
+        first, second = (
+            Embedder(model, store, show_progress=False).texts(["a text"], "passage").vectors
+            for model in models
+        )
+        assert not np.array_equal(first, second)
+
+    def test_an_adapter_of_it_is_not_compared_by_identity(self, tmp_path: Path) -> None:
+        train = {f"q{n}": f"query {n}" for n in range(20)}
+        questions = EmbeddingQAFinetuneDataset(
+            queries=train,
+            corpus={f"n{n}": f"passage {n}" for n in range(20)},
+            relevant_docs={f"q{n}": [f"n{n}"] for n in range(20)},
+        )
+        model = Compiled(np.random.default_rng(1).bit_generator)
+        engine = EmbeddingAdapterFinetuneEngine(
+            questions,
+            model,
+            model_output_path=tmp_path / "adapter",
+            store=tmp_path / "store.sqlite3",
+            show_progress=False,
+            adapter="linear",
+            epochs=1,
+        )
+        engine.finetune()
+        assert load_saved(tmp_path / "adapter").metadata.base_model_identity is None
+
+
+class Compiled(Wrapping):
+    """Asks an object that nobody can look into."""
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        with self._inner.lock:
+            seed = int(self._inner.random_raw()) + len(text)
+        return np.random.default_rng(seed).normal(size=4).tolist()
+
+
+def test_torch_weights_changed_in_memory_count() -> None:
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(8, 8)
+    model = Wrapping(layer)
+    before = identity_of_any(model)
+    assert before.lasting
+    assert identity_of_any(Wrapping(layer)) == before
+    with torch.no_grad():
+        layer.weight += 0.01
+    assert identity_of_any(model) != before
+
+
+def test_what_earlier_stores_know_a_model_by() -> None:
+    """Only of a package's class with a name: of others that told too few apart."""
+    assert IdentifiedModel(openai()).former_identity == FORMER_OF_OPENAI
+    assert IdentifiedModel(Prefixed()).former_identity is None
+    adapted = Adapted(base_embed_model=openai())
+    assert IdentifiedModel(adapted).former_identity is None

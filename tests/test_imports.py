@@ -22,7 +22,7 @@ FLOORS = (
     {"errors", "version"},
     {"checks", "files", "services"},
     {"retrieval"},
-    {"questions", "adapters"},
+    {"questions", "adapters", "alignment"},
     {"vectors", "training"},
     {"serving"},
     {"langchain", "index", "evaluation"},
@@ -38,6 +38,7 @@ ADAPTER_FLOORS = {"served": 0, "families": 1, "disk": 2, "learned": 3}
 REGISTRIES = {
     "": "public names are imported on first use",
     "adapters.families": "a family names its torch half, which serving never imports",
+    "cli.indexes": "a vector store's package is imported when --index names a folder of it",
     "index.registry": "a store's reader is imported when an index of that store is read",
 }
 

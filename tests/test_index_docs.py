@@ -1,4 +1,4 @@
-"""The page about training from an index: its code runs as it is written."""
+"""The pages about an index that exists: their code runs as it is written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from llama_index_adapters.questions import logs
 from tests.documents import ROOT, blocks
 
 PAGE = "docs/index.md"
+QUERY_MODELS = "docs/query-models.md"
 
 
 @pytest.mark.local_model
@@ -30,6 +31,19 @@ def test_blocks_that_need_no_key_run(tmp_path, monkeypatch, capsys):
     assert "4 vectors of 384 dimensions from ListStore, compared by cosine\n" in shown
     assert len(session["dataset"].queries) == 2
     assert (tmp_path / "whitening" / "config.json").is_file()
+
+
+@pytest.mark.local_model
+def test_blocks_about_query_models_run(tmp_path, monkeypatch, capsys):
+    """One after the other; a model without labels, one that is gone, and two together."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    session: dict[str, object] = {"__name__": "page"}
+    for block in blocks(QUERY_MODELS, "python"):
+        code = "\n" * (block.line - 1) + block.code
+        exec(compile(code, ROOT / QUERY_MODELS, "exec"), session)
+    assert "mapped without labels" in capsys.readouterr().out
+    assert len(session["embed_model"].get_query_embedding("returns of phones?")) == 256
 
 
 def test_blocks_that_need_a_key_compile():

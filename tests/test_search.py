@@ -20,6 +20,7 @@ from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training import mining
 from llama_index_adapters.training.closed_form import SHRINKAGE, inverse_power, whitening
+from llama_index_adapters.training.frames import Frame
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.search import plan
@@ -27,11 +28,11 @@ from llama_index_adapters.training.search.candidates import (
     Candidate,
     Complexity,
     Method,
-    identity,
     linear_from,
     memory,
     regressions,
     small_families,
+    unchanged,
     untrained_linear,
     whitening_of_both,
     whitenings,
@@ -199,8 +200,9 @@ class TestPlan:
 
     def test_complexity_orders_what_is_tried(self):
         """By method, then by how far it goes from where it starts."""
-        both = whitening_of_both(None, target_is_other_corpus=False)
-        closed = [identity(DIM), *whitenings(), both, *regressions(whitenings()[0])]
+        frame = Frame("identity", None)
+        both = whitening_of_both(None, frame, target_is_other_corpus=False)
+        closed = [unchanged(frame, DIM), *whitenings(frame), both, *regressions(0.125, frame)]
         trained = [
             linear_from(closed[0], OPTIONS, DIM),
             *small_families(OPTIONS, DIM, DIM),

@@ -42,6 +42,11 @@ def test_retry_after_in_seconds(subtests: pytest.Subtests) -> None:
         ("86400", LONGEST_WAIT),
         ("soon", None),
         ("nan", None),
+        ("inf", LONGEST_WAIT),
+        ("-inf", 0.0),
+        ("1e400", LONGEST_WAIT),
+        ("9" * 5000, LONGEST_WAIT),
+        ("", None),
     ):
         with subtests.test(value=value, seconds=seconds):
             assert retry_after(ServiceError("busy", 429, retry_after=value)) == seconds
@@ -55,6 +60,35 @@ def test_retry_after_as_a_date_and_behind_another_error() -> None:
     assert told is not None
     assert 50 < told <= 61
     assert status_of(error) == 503
+
+
+def test_retry_after_as_any_date(subtests: pytest.Subtests) -> None:
+    for value, seconds in (
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_WAIT),
+        ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 10000 23:59:59 GMT", None),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", 0.0),
+        ("Mon, 01 Jan 0001 00:00:00", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 +9999", None),
+        ("Thu, 01 Jan 1970 00:00:00 +99999999999999", None),
+        ("Fri, 99 Dec 2100 23:59:59 GMT", None),
+        ("Fri, 31 Dec 2100 99:99:99 GMT", None),
+    ):
+        with subtests.test(value=value):
+            assert retry_after(ServiceError("busy", 429, retry_after=value)) == seconds
+
+
+def test_a_date_without_a_zone_is_in_gmt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Honolulu")
+    time.tzset()
+    try:
+        date = email.utils.formatdate(time.time() + 60, usegmt=True).replace(" GMT", "")
+        told = retry_after(ServiceError("busy", 429, retry_after=date))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert told is not None
+    assert 50 < told <= 61
 
 
 def test_what_may_pass(subtests: pytest.Subtests) -> None:

@@ -27,6 +27,7 @@ from llama_index_adapters.errors import (
     MissingFileError,
     UnwritableFileError,
 )
+from llama_index_adapters.files import forks
 from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.store import EmbeddingStore
 from llama_index_adapters.vectors.store_rows import Role
@@ -271,6 +272,76 @@ def test_a_forked_child_uses_its_own_connection(path: Path) -> None:
     store.close()
     assert found.all()
     assert vectors[:, 0].tolist() == [1.0, 2.0, 3.0]
+
+
+def in_a_child(work: Any) -> bool:
+    """Fork, and return whether the child could do it; one that hangs is ended."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        signal.alarm(30)
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_child_is_forked_while_a_thread_writes(path: Path, in_memory: bool) -> None:
+    store = EmbeddingStore.in_memory() if in_memory else EmbeddingStore(path)
+    store.put("model", "query", ["first"], [[1.0] * 5])
+    ended = threading.Event()
+
+    def write() -> None:
+        for number in range(1_000_000):
+            if ended.is_set():
+                return
+            names = [f"{number} {text}" for text in TEXTS[:20]]
+            store.put("model", "passage", names, VECTORS[:20])
+
+    def child(number: int) -> None:
+        store.put("model", "query", [f"child {number}"], [[2.0] * 5])
+        assert store.get("model", "query", ["first", f"child {number}"]).found.all()
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert all(in_a_child(partial(child, number)) for number in range(15))
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    names = [f"child {number}" for number in range(15)]
+    assert store.get("model", "query", names).found.all() != in_memory
+    store.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_does_not_wait_long_for_a_thread(path: Path, monkeypatch: Any) -> None:
+    """Such as one that waits until another process has written."""
+    monkeypatch.setattr(forks, "LONGEST_WAIT", 0.05)
+    store = EmbeddingStore(path)
+    store.put("model", "query", ["first"], [[1.0]])
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store._file.transaction("DEFERRED"):
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait(60)
+    assert in_a_child(lambda: store.put("model", "query", ["child"], [[2.0]]))
+    leave.set()
+    thread.join()
+    assert store.get("model", "query", ["first", "child"]).found.all()
+    store.close()
 
 
 def test_a_store_that_stays_locked_is_reported(path: Path) -> None:

@@ -15,9 +15,11 @@ from llama_index_adapters.engines.unlabelled import (
 )
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
 from llama_index_adapters.training.closed_form import whitening
-from tests.fakes import CountingEmbedding
+from tests.fakes import CountingEmbedding, WordsEmbedding
 
 PASSAGES = [f"passage {number}" for number in range(30)]
+TOPICS = ("returns", "warranty", "shipping", "billing", "accounts", "privacy")
+WORDS = ("deadline", "address", "amount", "person", "form", "reason")
 QUERIES = [f"query {number}" for number in range(40)]
 
 
@@ -108,3 +110,41 @@ def test_what_is_refused(finetuned, tmp_path, subtests):
             with pytest.raises(error, match=message):
                 finetuned(**options)
             assert not (tmp_path / "adapter").exists()
+
+
+class TestAnotherModel:
+    """Queries of another model, on an index that stays as it is."""
+
+    def test_a_corpus_of_texts(self, tmp_path):
+        base = WordsEmbedding(dimension=32)
+        other = WordsEmbedding(model_name="other", dimension=48)
+        texts = [f"{topic} {word}" for topic in TOPICS for word in WORDS]
+        model = finetune_without_labels(
+            texts,
+            base,
+            query_embed_models=[other],
+            model_output_path=tmp_path / "adapter",
+            store=tmp_path / "store.sqlite3",
+            show_progress=False,
+        )
+        report = model.metadata.training["alignment"]
+        assert report["passages"] == len(texts)
+        assert report["kept"]["mean"] > 0.5
+        passages = np.array([base.get_text_embedding(text) for text in texts])
+        query = model.get_query_embedding(texts[7])
+        assert np.argmax(passages @ query) == 7
+
+    def test_what_is_refused(self, finetuned, subtests):
+        other = CountingEmbedding(model_name="other")
+        both = [CountingEmbedding(), other]
+        for options, message in (
+            ({"query_embed_models": both}, "one model embeds the queries"),
+            ({"query_embed_models": [other], "passage_power": 0.1}, "are of whitening"),
+            ({"query_embed_models": [other], "corpus": vectors(PASSAGES)}, "holds vectors"),
+            (
+                {"query_embed_models": [other], "query_log": vectors(QUERIES)},
+                "query_log holds vectors",
+            ),
+        ):
+            with subtests.test(message), pytest.raises(InvalidOptionError, match=message):
+                finetuned(**options)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from llama_index_adapters.cli import demo, evaluate, finetune, generate
+from llama_index_adapters.cli import align, demo, evaluate, finetune, generate
 from llama_index_adapters.cli.models import missing_key
 from llama_index_adapters.errors import AdaptersError
 from llama_index_adapters.version import __version__
@@ -44,6 +44,7 @@ app.command(help=demo.HELP)(demo.demo)
 app.command(help=generate.HELP)(generate.generate)
 app.command(help=finetune.HELP)(finetune.finetune)
 app.command(help=evaluate.HELP)(evaluate.evaluate)
+app.command(help=align.HELP)(align.align)
 
 
 def _print_version(wanted: bool) -> None:
@@ -76,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the program's name; those it was called with when left out.
 
     Returns:
-        0; 2 when a file, an option or a service was wrong, 130 after Ctrl-C and 1 for an error
-        of this program, each with one line on standard error.
+        0; 3 from ``align`` below its threshold; 2 when a file, an option or a service was wrong,
+        130 after Ctrl-C and 1 for an error of this program, each with one line on standard error.
     """
     words = sys.argv[1:] if arguments is None else arguments
     try:

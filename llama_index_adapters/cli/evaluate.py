@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -13,6 +13,7 @@ from rich.console import Console
 from llama_index_adapters.cli import models
 from llama_index_adapters.cli.options import (
     JsonOption,
+    QueryModelOption,
     SeedOption,
     SimilarityOption,
     StoreOption,
@@ -23,6 +24,8 @@ from llama_index_adapters.retrieval.ranking import Similarity
 if TYPE_CHECKING:
     from llama_index_adapters.evaluation.evaluate import Evaluation
     from llama_index_adapters.evaluation.replacement import Replacement
+    from llama_index_adapters.serving.model import AdapterEmbeddingModel
+    from llama_index_adapters.serving.saved import SavedAdapter
 
 HELP = """Measure a saved adapter against its base model.
 
@@ -63,6 +66,7 @@ def evaluate(
     directory: AdapterDirectory,
     test: TestFile,
     embed_model: EmbedModelOption = None,
+    query_embed_model: QueryModelOption = None,
     against: AgainstOption = None,
     similarity: SimilarityOption = "cosine",
     store: StoreOption = None,
@@ -86,16 +90,22 @@ def evaluate(
     name = embed_model or models.name_of_base_model(saved.metadata.base_model)
     base_model = models.open_embed_model(name)
 
+    def opened(path: Path, saved: SavedAdapter) -> AdapterEmbeddingModel:
+        queried = models.open_query_models(
+            _query_models(saved, name, query_embed_model), name, base_model
+        )
+        return AdapterEmbeddingModel(base_model, path, query_embed_models=queried)
+
     from llama_index_adapters.evaluation.evaluate import evaluate as evaluated
     from llama_index_adapters.evaluation.replacement import compare_adapters
     from llama_index_adapters.serving.model import AdapterEmbeddingModel
     from llama_index_adapters.vectors.identity import IdentifiedModel
 
-    model = AdapterEmbeddingModel(base_model, directory)
+    model = opened(directory, saved)
     measure: Callable[..., Evaluation | Replacement] = partial(evaluated, model)
     compared = f"Base and adapted ({saved.kind})"
     if against is not None:
-        measure = partial(compare_adapters, AdapterEmbeddingModel(base_model, against), model)
+        measure = partial(compare_adapters, opened(against, load_saved(against)), model)
         compared = f"{against} (in use) and {directory} (candidate)"
     measured = measure(
         dataset,
@@ -118,6 +128,23 @@ def evaluate(
     _show_comparison(out, measured)
     if json is not None:
         out.print(f"\nThese figures written to {json}.", soft_wrap=True)
+
+
+def _query_models(
+    saved: SavedAdapter, base_name: str, given: Sequence[str] | None
+) -> Sequence[str]:
+    """Return the names of the models that embed queries; none where the base does alone.
+
+    Raises:
+        InvalidOptionError: when a model cannot be opened by the name that the adapter has of it.
+    """
+    asked = saved.metadata.query_models
+    if len(asked) == 1 and asked[0].role == "base":
+        return ()
+    return given or [
+        base_name if model.role == "base" else models.name_of_query_model(model.name)
+        for model in asked
+    ]
 
 
 def _write_figures(

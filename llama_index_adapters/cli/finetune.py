@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from llama_index_adapters.cli import models
 from llama_index_adapters.cli.options import (
     DirectoryOutput,
     JsonOption,
+    QueryModelOption,
     SeedOption,
     SimilarityOption,
     StoreOption,
@@ -66,6 +67,11 @@ For example:
 \b
   llama-index-adapters finetune train.json --val val.json --test test.json \\
       --embed-model openai:text-embedding-3-small -o adapter
+
+\b
+  llama-index-adapters finetune train.json --embed-model local -o adapter \\
+      --query-embed-model local \\
+      --query-embed-model openai:text-embedding-3-small
 """
 
 TrainFile = Annotated[Path, typer.Argument(metavar="TRAIN.json", help="Questions to learn from.")]
@@ -145,6 +151,7 @@ def finetune(
     output: DirectoryOutput,
     val: ValFile = None,
     test: TestFile = None,
+    query_embed_model: QueryModelOption = None,
     also_without_passages: WithoutPassagesOption = False,
     json: JsonOption = None,
     adapter: AdapterOption = DEFAULT_ADAPTER,
@@ -162,30 +169,33 @@ def finetune(
         raise typer.BadParameter(f"{WITHOUT_PASSAGES} needs --test TEST.json.")
     sets = _QuestionSets.read(train, val, test)
     base_model = models.open_embed_model(embed_model)
+    query_names = query_embed_model or []
+    query_models = models.open_query_models(query_names, embed_model, base_model)
     shared = {"similarity": similarity, "seed": seed, "store": store}
     shared["show_progress"] = shows_progress()
     how = {"adapter": adapter, "epochs": epochs, "batch_size": batch_size, "bias": bias}
     # The rate is only handed on when it was given: it turns off the search for the best adapter.
     how |= {} if learning_rate is None else {"learning_rate": learning_rate}
+    how |= {} if query_models is None else {"query_embed_models": query_models}
     training = _Training(sets, base_model, shared, {**how, "device": device})
 
     searches = adapter == DEFAULT_ADAPTER and bias is None and learning_rate is None
     target_corpus = sets.other_passages() if searches else None
     engine = training.engine(output, target_corpus)
     out = console()
-    _show_start(out, sets, base_model)
+    _show_start(out, sets, query_models or [base_model])
     finetuned = engine.finetune()
     figures = training.figures(engine, finetuned)
     without = None
     if also_without_passages and finetuned.target_corpus:
         without = training.tested_without_target_corpus()
     if json is not None:
-        _write_figures(json, figures, finetuned, base_model, without)
+        _write_figures(json, figures, finetuned, base_model, query_models, without)
     _show_figures(out, figures, finetuned, sets)
     if test is not None:
         _show_role_of_passages(out, test, finetuned, without, asked=also_without_passages)
     _show_adapter(out, finetuned, json)
-    show_use(out, output, embed_model)
+    show_use(out, output, embed_model, query_names)
 
 
 @dataclass(frozen=True)
@@ -307,6 +317,7 @@ def _write_figures(
     figures: _Figures,
     finetuned: FinetuneResult,
     base_model: BaseEmbedding,
+    query_models: Sequence[BaseEmbedding] | None,
     without: Comparison | None,
 ) -> None:
     from llama_index_adapters.evaluation.result_file import result_record, write_result
@@ -322,17 +333,20 @@ def _write_figures(
         texts_embedded=figures.texts_embedded,
     )
     record["target_corpus"] = finetuned.target_corpus
+    if query_models is not None:
+        record["query_embed_models"] = [IdentifiedModel(model).label for model in query_models]
     if without is not None:
         record["without_target_corpus"] = without.adapted
     write_result(path, record)
 
 
-def _show_start(out: Console, sets: _QuestionSets, base_model: BaseEmbedding) -> None:
+def _show_start(out: Console, sets: _QuestionSets, asked: Sequence[BaseEmbedding]) -> None:
     from llama_index_adapters.vectors.identity import IdentifiedModel
 
+    names = " and ".join(IdentifiedModel(model).label for model in asked)
     out.print(
         f"Training on {counted(len(sets.train.queries), 'question')} about "
-        f"{counted(len(sets.train.corpus), 'passage')}, with {IdentifiedModel(base_model).label}",
+        f"{counted(len(sets.train.corpus), 'passage')}, with {names}",
         soft_wrap=True,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from llama_index_adapters.errors import InvalidOptionError, MissingExtraError, closest_name
@@ -35,6 +35,24 @@ def open_embed_model(name: str) -> BaseEmbedding:
 
         return local_embedding()
     return _open_openai(model) if provider == "openai" else _open_huggingface(model)
+
+
+def open_query_models(
+    names: Sequence[str], base_name: str, base: BaseEmbedding
+) -> list[BaseEmbedding] | None:
+    """Return the models that embed queries; None when nobody named any.
+
+    Args:
+        names: their names, in order.
+        base_name: the name of the index's own model; where it is among them, it is opened once.
+        base: that model.
+
+    Raises:
+        InvalidOptionError: for a name that stands for none, or a model that cannot be loaded.
+        MissingExtraError: when a package for it is not installed, with the pip command.
+    """
+    opened = [base if name == base_name else open_embed_model(name) for name in names]
+    return opened or None
 
 
 def open_llm(name: str) -> LLM:
@@ -73,6 +91,19 @@ def name_of_base_model(label: str | None) -> str:
     Raises:
         InvalidOptionError: when that does not tell.
     """
+    return _name_of(label, "base", "--embed-model")
+
+
+def name_of_query_model(label: str | None) -> str:
+    """Return the name that opens another model that an adapter asks for queries.
+
+    Raises:
+        InvalidOptionError: when the adapter does not tell.
+    """
+    return _name_of(label, "query", "--query-embed-model")
+
+
+def _name_of(label: str | None, role: str, option: str) -> str:
     if label == LOCAL_MODEL:
         return LOCAL
     if label is not None and label in _openai_names():
@@ -80,8 +111,8 @@ def name_of_base_model(label: str | None) -> str:
     if label is not None and "/" in label:
         return f"huggingface:{label}"
     raise InvalidOptionError(
-        f"The adapter's base model, {label or 'which it does not name'}, cannot be opened by "
-        f"its name. Say which it is: --embed-model {EMBED_MODELS}."
+        f"The adapter's {role} model, {label or 'which it does not name'}, cannot be opened by "
+        f"its name. Say which it is: {option} {EMBED_MODELS}."
     )
 
 

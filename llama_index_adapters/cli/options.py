@@ -89,3 +89,13 @@ DirectoryOutput = Annotated[
 SeedOption = Annotated[
     int, typer.Option(metavar="N", min=0, help="The same seed gives the same result.")
 ]
+QueryModelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--query-embed-model",
+        metavar="NAME",
+        help="A model that embeds questions; give it once for each, in the order of the training. "
+        "With two, each question goes through both. Passages stay as --embed-model made them.",
+        show_default="the model of --embed-model",
+    ),
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,22 +40,32 @@ def show_command(out: Console, command: str) -> None:
     out.print(f"  {command}\n", style="cyan", soft_wrap=True)
 
 
-def show_use(out: Console, path: Path, embed_model: str) -> None:
+def show_use(
+    out: Console, path: Path, embed_model: str, query_embed_models: Sequence[str] = ()
+) -> None:
     """Show the lines of Python that put an adapter into a retriever."""
     own = "from llama_index_adapters import "
-    line, expression = code_for(embed_model)
-    imports = [f"{own}AdapterEmbeddingModel"]
-    if line.startswith(own):
-        imports = [f"{imports[0]}, {line.removeprefix(own)}"]
+    names = dict.fromkeys((embed_model, *query_embed_models))
+    lines, expressions = zip(*map(code_for, names), strict=True)
+    ours = ["AdapterEmbeddingModel", *(line.removeprefix(own) for line in lines if own in line)]
+    imports = sorted({line for line in lines if own not in line})
+    imports.append(own + ", ".join(dict.fromkeys(ours)))
+    if not query_embed_models:
+        opened = [f'embed_model = AdapterEmbeddingModel({expressions[0]}, "{path}")']
     else:
-        imports.insert(0, line)
-    code = (
-        *imports,
-        f'embed_model = AdapterEmbeddingModel({expression}, "{path}")',
-        "retriever = index.as_retriever(embed_model=embed_model)",
-    )
+        variables = dict(zip(names, ("base", *_variables(len(names) - 1)), strict=True))
+        models = ", ".join(variables[name] for name in query_embed_models)
+        opened = [f"{variables[name]} = {code_for(name)[1]}" for name in names]
+        opened.append(
+            f'embed_model = AdapterEmbeddingModel(base, "{path}", query_embed_models=[{models}])'
+        )
+    code = (*imports, *opened, "retriever = index.as_retriever(embed_model=embed_model)")
     out.print("To use it with the index you have:\n")
     show_command(out, "\n  ".join(code))
+
+
+def _variables(count: int) -> list[str]:
+    return ["other"] if count == 1 else [f"other_{number + 1}" for number in range(count)]
 
 
 def counted(number: int, noun: str) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk.config import QueryModel
-from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
+from llama_index_adapters.adapters.disk.config import QueryModel, ResultLength
+from llama_index_adapters.adapters.disk.metadata import WITHOUT_LABELS, AdapterMetadata, Section
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.families import CUSTOM, DEFAULT_ADAPTER, AdapterName, kind_of
 from llama_index_adapters.checks import as_path
@@ -35,7 +36,7 @@ from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.training.checkpoints import checkpoints_in
 from llama_index_adapters.training.options import Default, TrainingOptions, agreed_options
 from llama_index_adapters.vectors.checks import require_directions
-from llama_index_adapters.vectors.identity import IdentifiedModel
+from llama_index_adapters.vectors.query_models import QueryModels
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
@@ -59,7 +60,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         dataset: questions to train on: anything with ``queries``, ``corpus`` and
             ``relevant_docs``, or vectors as a :class:`VectorDataset`.
         embed_model: the model the index was built with. May be None when all data are vectors;
-            :meth:`get_finetuned_model` then needs one.
+            :meth:`get_finetuned_model` then needs one, or ``query_embed_models``.
         batch_size: queries per training step.
         epochs: passes over the queries, at most.
         adapter_model: an adapter to train, your own or a built-in one, as it is.
@@ -82,6 +83,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             ``"auto"`` uses them.
         query_log: texts (or vectors, ``(n, query_dim)``) of queries without known answers, the
             more the better. They say how queries are distributed; only ``"auto"`` uses them.
+        query_embed_models: the models that embed queries, in the order of their vectors;
+            ``[embed_model]`` when left out. ``[embed_model, other]`` asks both for each query,
+            ``[other]`` asks another model instead of one that is gone. An other model embeds at
+            most a thousand passages, and queries; the index stays as it is.
         similarity: how your vector store compares vectors.
         seed: the same seed gives the same adapter.
         store: path of the store of vectors; the user's cache directory when left out.
@@ -127,6 +132,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         rank: int | None = None,
         target_corpus: Unlabelled | None = None,
         query_log: Unlabelled | None = None,
+        query_embed_models: Sequence[BaseEmbedding] | None = None,
         similarity: Similarity = "cosine",
         seed: int = Default(TrainingOptions.seed),
         store: str | PathLike[str] | None = None,
@@ -135,12 +141,16 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         **train_kwargs: Any,
     ) -> None:
         self.embed_model = embed_model
+        self.query_embed_models = query_embed_models
+        self._models: QueryModels | None = None
+        if embed_model is not None or query_embed_models is not None:
+            self._models = QueryModels.of(embed_model, query_embed_models)
         self._data = TrainingData(
             dataset,
             val_dataset,
             target_corpus,
             query_log,
-            embed_model=embed_model,
+            models=self._models,
             similarity=similarity,
             store=None if store is None else as_path(store, "store"),
         )
@@ -241,7 +251,11 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         if trained.base is not None:
             comparison = compare(trained.base, trained.adapted, seed=options.seed)
             judged = train if vectors.validation is None else vectors.validation
-            comparison = replace(comparison, copies=Copies(judged.n_copies))
+            comparison = replace(
+                comparison,
+                copies=Copies(judged.n_copies),
+                base_is="model" if trained.without_labels is None else "map without labels",
+            )
         evaluated = time.perf_counter()
         result = FinetuneResult(
             trained=trained,
@@ -276,7 +290,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 "There is no finetuned model yet. Call finetune() first; an adapter that was "
                 "saved before is opened with AdapterEmbeddingModel(base_embed_model, path)."
             )
-        if self.embed_model is None:
+        if self._models is None:
             raise NotTrainedError(
                 "The engine was given vectors and no embed_model. Use "
                 f"AdapterEmbeddingModel(base_embed_model, {str(self._output_path)!r})."
@@ -289,6 +303,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 "another run has replaced it. Call finetune() again, and give every engine a "
                 "model_output_path of its own."
             )
+        if not self._models.is_base_alone:
+            model_kwargs.setdefault("query_embed_models", self.query_embed_models)
         return AdapterEmbeddingModel(self.embed_model, self._output_path, **model_kwargs)
 
     def _with(self, train_kwargs: Mapping[str, Any]) -> tuple[TrainingOptions, bool]:
@@ -333,8 +349,12 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self, family: AdapterName, train: VectorDataset, options: TrainingOptions
     ) -> BaseAdapter | None:
         """Return the adapter to train, None for a search."""
+        from llama_index_adapters.training.frames import started
+
         dims = train.queries.shape[1], train.passages.shape[1]
-        return self._choice.start(family, *dims, seed=options.seed)
+        adapter = self._choice.start(family, *dims, seed=options.seed)
+        own = self.adapter_model is not None
+        return adapter if adapter is None or own else started(adapter, train)
 
     def _save(
         self,
@@ -343,14 +363,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         train: VectorDataset,
         options: TrainingOptions,
     ) -> None:
-        model = None if self.embed_model is None else IdentifiedModel(self.embed_model)
         metrics = {"base": result.base, "adapted": result.adapted}
         metadata = AdapterMetadata(
-            query_models=(
-                QueryModel()
-                if model is None
-                else QueryModel(name=model.label, identity=model.identity),
-            ),
+            query_models=self._saved_models(train),
+            result_length=self._result_length(train),
             query_dim=train.queries.shape[1],
             passage_dim=train.passages.shape[1],
             training={
@@ -366,9 +382,33 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 "copies": train.n_copies,
             },
             metrics={name: dict(values) for name, values in metrics.items() if values is not None},
+            sections=(
+                {}
+                if result.trained.without_labels is None
+                else {WITHOUT_LABELS: Section(arrays={"weight": result.trained.without_labels})}
+            ),
         )
         self._fingerprint = save_adapter(
             self._output_path, result.trained.adapter, metadata=metadata
+        )
+
+    def _result_length(self, train: VectorDataset) -> ResultLength:
+        """Return how long results are: as the base's vectors, or as the rows of other models."""
+        if any(model.role == "base" for model in self._saved_models(train)):
+            return "base"
+        return float(np.median(np.linalg.norm(train.queries, axis=1)))
+
+    def _saved_models(self, train: VectorDataset) -> tuple[QueryModel, ...]:
+        if self._models is not None:
+            return self._models.saved([block.dim for block in train.blocks])
+        if len(train.blocks) == 1:
+            # Vectors that nobody named are those of the model the user will serve with.
+            return (QueryModel(),)
+        return tuple(
+            QueryModel(
+                name=block.name, identity=block.identity, role=block.role, dimension=block.dim
+            )
+            for block in train.blocks
         )
 
 

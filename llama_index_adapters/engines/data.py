@@ -27,7 +27,7 @@ from llama_index_adapters.vectors.embed import (
     EmbeddingCost,
     checked_texts,
 )
-from llama_index_adapters.vectors.identity import checked_model
+from llama_index_adapters.vectors.query_models import QueryEmbedder, QueryModels
 from llama_index_adapters.vectors.store_rows import Role
 
 Unlabelled = Sequence[str] | NDArray[np.float32]
@@ -79,7 +79,7 @@ class TrainingData:
         val_dataset: questions to judge by, or None.
         target_corpus: passages of the corpus that will be searched, as texts or vectors.
         query_log: queries without known answers, as texts or vectors.
-        embed_model: embeds the texts; None when there are none.
+        models: embed the texts; None when there are none.
         similarity: how the vector store compares.
         store: path of the store of vectors.
 
@@ -87,6 +87,7 @@ class TrainingData:
         InvalidOptionError: when a part needs an embedding model and there is none, what is given
             for it is something else, or vectors say another similarity.
         InvalidDatasetError: when the parts of a dataset do not fit together.
+        ModelMismatchError: when the queries of vectors come from other models.
     """
 
     def __init__(
@@ -96,12 +97,13 @@ class TrainingData:
         target_corpus: Unlabelled | None,
         query_log: Unlabelled | None,
         *,
-        embed_model: BaseEmbedding | None,
+        models: QueryModels | None,
         similarity: Similarity,
         store: Path | None,
     ) -> None:
         require_one_of(similarity, "similarity", SIMILARITIES)
-        self._model = None if embed_model is None else checked_model(embed_model)
+        self._models = models
+        self._base = None if models is None else models.base
         self._similarity = similarity
         self._store = store
         self.dataset = self._checked(dataset, "dataset")
@@ -111,7 +113,12 @@ class TrainingData:
         parts = {"target_corpus": target_corpus, "query_log": query_log}
         self.unlabelled = {name: part for name, part in parts.items() if part is not None}
         for name, part in self.unlabelled.items():
-            require_usable(part, name, embed_model)
+            require_usable(part, name, None if self._base is None else self._base.model)
+        if query_log is not None and models is not None and not models.is_base_alone:
+            raise InvalidOptionError(
+                "query_log is given, and so are query_embed_models: a log is only used where the "
+                "index's own model embeds queries alone. Leave query_log out."
+            )
 
     def vectors(self, *, show_progress: bool) -> TrainingVectors:
         """Embed what is not stored yet.
@@ -120,30 +127,49 @@ class TrainingData:
             EmbeddingError: when the embedding model fails; what it gave before is stored.
             InvalidVectorsError: when vectors that were given do not fit.
         """
-        embedder = None
-        if self._model is not None:
-            embedder = Embedder(self._model, self._store, show_progress=show_progress)
-        train = self._questions(self.dataset, embedder, shared=True)
-        validation = None
-        if self.val_dataset is not None:
-            validation = self._questions(self.val_dataset, embedder)
+        embedder = queries = None
+        if self._base is not None:
+            embedder = Embedder(self._base, self._store, show_progress=show_progress)
+        if self._models is not None:
+            queries = QueryEmbedder(self._models, self._store, show_progress=show_progress)
+        train = self._questions(self.dataset, embedder, queries, shared=True)
         unlabelled = unlabelled_vectors(self.unlabelled, embedder)
         cost = train.cost + unlabelled.cost
-        if validation is None:
-            return TrainingVectors(train.data, None, unlabelled.by_name, cost)
-        return TrainingVectors(
-            train.data, validation.data, unlabelled.by_name, cost + validation.cost
-        )
+        data = train.data
+        if queries is not None:
+            data, sample_cost = self._with_samples(data, unlabelled.by_name, queries)
+            cost += sample_cost
+        if self.val_dataset is None:
+            return TrainingVectors(data, None, unlabelled.by_name, cost)
+        validation = self._questions(self.val_dataset, embedder, queries)
+        return TrainingVectors(data, validation.data, unlabelled.by_name, cost + validation.cost)
 
     def _questions(
-        self, data: CheckedQuestions, embedder: Embedder | None, *, shared: bool = False
+        self,
+        data: CheckedQuestions,
+        embedder: Embedder | None,
+        queries: QueryEmbedder | None,
+        *,
+        shared: bool = False,
     ) -> EmbeddedDataset:
         if isinstance(data, VectorDataset):
             return EmbeddedDataset(data, EmbeddingCost())
         assert embedder is not None
-        return embedder.dataset(
-            with_shared_relevance(data) if shared else data, similarity=self._similarity
+        assert queries is not None
+        return queries.dataset(
+            with_shared_relevance(data) if shared else data, embedder, similarity=self._similarity
         )
+
+    def _with_samples(
+        self, data: VectorDataset, unlabelled: Mapping[str, FloatArray], queries: QueryEmbedder
+    ) -> tuple[VectorDataset, EmbeddingCost]:
+        """Let other models embed some passages of the corpus that will be searched."""
+        target = self.unlabelled.get("target_corpus")
+        if target is not None and not isinstance(target, np.ndarray):
+            return queries.with_samples(data, list(target), unlabelled["target_corpus"])
+        if isinstance(self.dataset, VectorDataset):
+            return data, EmbeddingCost()  # it brings samples of its own, or has no texts
+        return queries.with_samples(data, list(self.dataset.corpus.values()), data.passages)
 
     def _checked(self, data: Questions | VectorDataset, name: str) -> CheckedQuestions:
         """Refuse data that cannot be used before anything is paid for."""
@@ -154,9 +180,11 @@ class TrainingData:
                     f"similarity is {self._similarity!r}, but {name} holds vectors to compare by "
                     f"{data.similarity!r}. Build the VectorDataset with the one that is right."
                 )
+            if self._models is not None:
+                self._models.require_blocks(data.blocks, name)
             return data
         questions = as_dataset(data)
-        if self._model is None:
+        if self._base is None:
             raise InvalidOptionError(
                 f"{name} holds texts, and embed_model is None. Give the embedding model that the "
                 "index was built with, or vectors as a VectorDataset."

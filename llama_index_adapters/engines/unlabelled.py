@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,22 +11,24 @@ from pathlib import Path
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.adapters.disk.config import QueryModel
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
-from llama_index_adapters.checks import as_path, require_number, require_one_of
+from llama_index_adapters.checks import as_path, require_number, require_one_of, require_seed
+from llama_index_adapters.engines.alignment import align_query_model, drawn_passages, save_alignment
 from llama_index_adapters.engines.data import (
     Unlabelled,
     require_usable,
     unlabelled_vectors,
 )
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
+from llama_index_adapters.index.corpus import IndexCorpus
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.checks import require_directions
 from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.identity import IdentifiedModel
+from llama_index_adapters.vectors.query_models import QueryModels
 
 # Without labels nothing can be judged, so the corpus alone is whitened little.
 PASSAGE_POWER = 0.125
@@ -33,58 +36,91 @@ PASSAGE_POWER_WITH_LOG, QUERY_POWER = 0.25, 0.25
 
 
 def finetune_without_labels(
-    corpus: Unlabelled,
-    embed_model: BaseEmbedding,
+    corpus: Unlabelled | IndexCorpus,
+    embed_model: BaseEmbedding | None,
     *,
     query_log: Unlabelled | None = None,
+    query_embed_models: Sequence[BaseEmbedding] | None = None,
     model_output_path: str | PathLike[str] = "model_output",
     passage_power: float | None = None,
     query_power: float | None = None,
     similarity: Similarity = "cosine",
+    seed: int = 0,
     store: str | PathLike[str] | None = None,
     show_progress: bool = True,
 ) -> AdapterEmbeddingModel:
-    """Whiten a corpus, and queries if there is a log of them, and serve the result.
+    """Make an adapter of a corpus, and of queries if there is a log of them, and serve it.
 
-    It is the closed form of :func:`llama_index_adapters.training.closed_form.whitening`: a
-    direction of the embedding space counts the less, the more vectors share it. Nothing is
-    learned from answers and nothing is judged, so there is no promise that it helps: measure it
-    with :func:`llama_index_adapters.evaluate` on a few labelled questions. With a few hundred of
-    those, :class:`llama_index_adapters.EmbeddingAdapterFinetuneEngine` tries it among others.
+    **With the index's own model** the corpus is whitened, see
+    :func:`llama_index_adapters.training.closed_form.whitening`: a direction of the embedding
+    space counts the less, the more vectors share it. Nothing is learned from answers and nothing
+    is judged, so there is no promise that it helps: measure it with
+    :func:`llama_index_adapters.evaluate` on a few labelled questions. With a few hundred of those,
+    :class:`llama_index_adapters.EmbeddingAdapterFinetuneEngine` tries it among others.
+
+    **With another model for the queries** (``query_embed_models=[other]``) the index stays as its
+    model made it, and the other model's queries are mapped into its space: see
+    :func:`llama_index_adapters.alignment.align.align`. The other model embeds at most a thousand
+    passages of the corpus, and the log. What the map keeps of the other model's own ranking is in
+    ``model.metadata.training["alignment"]``.
 
     Args:
-        corpus: texts (or vectors, ``(n, dim)``) of the passages that are searched.
-        embed_model: the model the index was built with.
-        query_log: texts (or vectors, ``(n, dim)``) of queries without known answers.
+        corpus: the passages that are searched: texts, vectors ``(n, dim)``, or an index as
+            :func:`llama_index_adapters.read_index` gives it. Another model needs their texts too.
+        embed_model: the model the index was built with; may be None when ``query_embed_models``
+            are given and the corpus is an index.
+        query_log: texts (or vectors, ``(n, dim)``) of queries without known answers. Another model
+            needs texts.
+        query_embed_models: ``[other]``, the model that embeds queries instead of ``embed_model``.
         model_output_path: directory the adapter is written to.
         passage_power: the power of the passages' inverse second moment; 0 leaves them out. 0.125
             when left out, 0.25 with a log.
         query_power: the same for the queries; needs a log. 0.25 when left out.
-        similarity: how your vector store compares vectors.
+        similarity: how your vector store compares vectors; an index says it itself.
+        seed: of the passages that are drawn, and of what the choice among maps is judged on.
         store: path of the store of vectors; the user's cache directory when left out.
         show_progress: show progress bars.
 
     Returns:
-        The base model with the adapter on its query side.
+        The model with the adapter on its query side.
 
     Raises:
         InvalidOptionError: for a value that cannot be used.
         InvalidVectorsError: when the vectors do not fit together.
-        EmbeddingError: when the embedding model fails; what it gave before is stored.
+        EmbeddingError: when an embedding model fails; what it gave before is stored.
     """
-    model = IdentifiedModel(embed_model)
+    models = QueryModels.of(embed_model, query_embed_models)
     output = as_path(model_output_path, "model_output_path")
     require_own_directory(output)
     require_one_of(similarity, "similarity", SIMILARITIES)
+    require_seed(seed)
+    store = None if store is None else as_path(store, "store")
+    if not models.is_base_alone:
+        if passage_power is not None or query_power is not None:
+            raise InvalidOptionError(
+                "passage_power and query_power are of whitening, and query_embed_models asks for a "
+                "map between two models. Leave the powers out."
+            )
+        passages = drawn_passages(corpus, models, store, seed=seed, show_progress=show_progress)
+        aligned = align_query_model(
+            passages, models, query_log, store=store, seed=seed, show_progress=show_progress
+        )
+        save_alignment(output, models, aligned, passages)
+        return AdapterEmbeddingModel(embed_model, output, query_embed_models=query_embed_models)
+    model = models.models[0]
     powers = WhiteningPowers.chosen(passage_power, query_power, has_log=query_log is not None)
-    parts = {"corpus": corpus} if query_log is None else {"corpus": corpus, "query_log": query_log}
+    parts: dict[str, Unlabelled] = {} if query_log is None else {"query_log": query_log}
+    if isinstance(corpus, IndexCorpus):
+        similarity = corpus.similarity
+        parts = {"corpus": corpus.vectors, **parts}
+    else:
+        parts = {"corpus": corpus, **parts}
     for name, part in parts.items():
         require_usable(part, name, embed_model)
-    store = None if store is None else as_path(store, "store")
     vectors = unlabelled_vectors(parts, Embedder(model, store, show_progress=show_progress))
-    passages, queries = vectors.by_name["corpus"], vectors.by_name.get("query_log")
-    _require_fitting(passages, queries)
-    _save_whitening(output, model, passages, queries, powers, similarity)
+    stored, queries = vectors.by_name["corpus"], vectors.by_name.get("query_log")
+    _require_fitting(stored, queries)
+    _save_whitening(output, model, stored, queries, powers, similarity)
     return AdapterEmbeddingModel(embed_model, output)
 
 
@@ -168,7 +204,7 @@ def _save_whitening(
     if queries is not None:
         digest.update(np.ascontiguousarray(queries).data)
     metadata = AdapterMetadata(
-        query_models=(QueryModel(name=model.label, identity=model.identity),),
+        query_models=QueryModels(model, (model,)).saved([weight.shape[1]]),
         query_dim=weight.shape[1],
         passage_dim=weight.shape[0],
         training={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PerQueryMetrics = Mapping[str, NDArray[np.float64]]
+
+BaseIs = Literal["model", "map without labels"]
+_BASE_TEXTS = {
+    "model": "",
+    "map without labels": "\nbase: the queries' model mapped without labels, since the index's "
+    "own is not asked",
+}
 
 _CELLS_PER_BATCH = 2**20  # resampled differences held at once, 8 bytes each
 _SAME = 1e-12  # differences below this are rounding, not another ranking
@@ -60,6 +67,8 @@ class Comparison:
         per_query: the metrics of every query, base and adapted.
         copies: how many passages equal another one, and what that costs; None where only metrics
             were compared.
+        base_is: what the base vectors are: those of the index's own model, or of a map without
+            labels where that model is not asked.
     """
 
     base: dict[str, float]
@@ -73,6 +82,7 @@ class Comparison:
     metric: str
     per_query: PerQuery = field(repr=False)
     copies: Copies | None = None
+    base_is: BaseIs = "model"
 
     def worst(self, n: int = 10) -> NDArray[np.int64]:
         """Return the rows of at most ``n`` queries whose nDCG fell, the largest loss first."""
@@ -95,6 +105,7 @@ class Comparison:
             "losses": self.losses,
             "ties": self.ties,
             "copies": None if self.copies is None else self.copies.to_dict(),
+            "base_is": self.base_is,
         }
 
     def table(self, base: str = "base", adapted: str = "adapted") -> Table:
@@ -115,6 +126,7 @@ class Comparison:
                 f"{self.losses:,} worse, {self.ties:,} the same\n"
                 f"paired randomisation test: p {_p_text(self.p_value)}"
                 f"{self._copies_text(base, adapted)}"
+                f"{_BASE_TEXTS[self.base_is]}"
             ),
             caption_justify="left",
         )
@@ -246,8 +258,8 @@ def compare_queries(
         data: passages, relevance, similarity, and the base query vectors.
         adapted_queries: ``(n_queries, passage_dim)``, in the order of ``data.queries``.
         base_queries: ``(n_queries, passage_dim)`` to compare with instead of
-            ``data.queries``. Needed where ``data.queries`` has another dimension than the
-            passages: such queries rank nothing before they are adapted, so there is no base.
+            ``data.base_queries``. Needed where queries come from other models than the passages:
+            such queries rank nothing before they are adapted, so there is no base.
         k: how many passages to look at.
         seed: the same seed gives the same numbers.
         merge_copies: take passages with equal vectors as one, which is relevant when one of them
@@ -262,14 +274,14 @@ def compare_queries(
         InvalidVectorsError: for vectors that do not fit the data, or no base to compare with.
     """
     if base_queries is None:
-        query_dim, passage_dim = data.queries.shape[1], data.passages.shape[1]
-        if query_dim != passage_dim:
+        base_queries = data.base_queries
+        if base_queries is None:
             raise InvalidVectorsError(
-                f"Queries have dimension {query_dim} and passages {passage_dim}, so the queries "
-                f"rank nothing before they are adapted. Pass base_queries of dimension "
-                f"{passage_dim}, or score the adapted queries alone with ranking.metrics_at_k."
+                f"The queries, of dimension {data.queries.shape[1]}, do not come from the model "
+                "of the passages, so they rank nothing before they are adapted. Pass base_queries "
+                f"of dimension {data.passages.shape[1]}, or score the adapted queries alone with "
+                "ranking.metrics_at_k."
             )
-        base_queries = data.queries
     asked = base_queries, adapted_queries
     as_they_are = [metrics_at_k(data.top_k(queries, k), data.relevance, k) for queries in asked]
     merged = as_they_are

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError
+from llama_index_adapters.evaluation.asked import base_of, embedded_for
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
-from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 
@@ -38,7 +39,7 @@ class Evaluation:
 
 def evaluate(
     embed_model: AdapterEmbeddingModel,
-    dataset: Questions,
+    dataset: Questions | VectorDataset,
     *,
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",
@@ -48,13 +49,15 @@ def evaluate(
 ) -> Evaluation:
     """Compare an adapted embedding model with its base model on a question set.
 
-    Each text is embedded once, by the base model; the adapted queries are made of those same
-    vectors. The question set is taken as it is: a question that occurs twice counts twice.
+    Each text is embedded once: passages by the base model, queries by each of the models that
+    embed queries; the adapted queries are made of those same vectors. Where the base model is not
+    asked, the base is the map without labels that training started from. The question set is
+    taken as it is: a question that occurs twice counts twice.
 
     Args:
         embed_model: the adapted model.
-        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``. Every question
-            ranks the whole corpus.
+        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``, or vectors as
+            ``IndexCorpus.dataset(labels, ...)`` gives them. Every question ranks the whole corpus.
         store: an open store of vectors, or the path of one; by default the one in the user's
             cache directory.
         similarity: how your vector store compares vectors.
@@ -79,11 +82,19 @@ def evaluate(
     """
     require_seed(seed)
     require_adapted(embed_model, "embed_model")
-    embedder = Embedder(embed_model.base_embed_model, store, show_progress=show_progress)
-    embedded = embedder.dataset(dataset, similarity=similarity)
+    embedded = embedded_for(
+        embed_model, dataset, store, similarity=similarity, show_progress=show_progress
+    )
     started = time.perf_counter()
-    adapted = embed_model.transform_queries(embedded.data.queries)
-    comparison = compare_queries(embedded.data, adapted, seed=seed, merge_copies=merge_copies)
+    base, base_is = base_of(embed_model, embedded.data)
+    comparison = compare_queries(
+        embedded.data,
+        embed_model.transform_queries(embedded.data.queries),
+        base_queries=base,
+        seed=seed,
+        merge_copies=merge_copies,
+    )
+    comparison = replace(comparison, base_is=base_is)
     seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
     return Evaluation(comparison, embedded.cost.texts, seconds)
 

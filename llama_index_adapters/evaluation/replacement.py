@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import ModelMismatchError
+from llama_index_adapters.evaluation.asked import embedded_for
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.evaluation.evaluate import require_adapted
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
-from llama_index_adapters.vectors.embed import Embedder
-from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 LABELS = ("in use", "candidate")
@@ -61,7 +62,7 @@ class Replacement:
 def compare_adapters(
     in_use: AdapterEmbeddingModel,
     candidate: AdapterEmbeddingModel,
-    dataset: Questions,
+    dataset: Questions | VectorDataset,
     *,
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",
@@ -69,14 +70,16 @@ def compare_adapters(
     merge_copies: bool = False,
     show_progress: bool = True,
 ) -> Replacement:
-    """Compare two adapters of one base model on the same questions and the same vectors.
+    """Compare two adapters of one index on the same questions and the same vectors.
+
+    They may ask different models for queries, such as the index's own alone and with another.
 
     Take questions that neither has been trained on, as people ask them now.
 
     Args:
         in_use: the adapted model that serves today.
         candidate: the one that may replace it.
-        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``.
+        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``, or vectors.
         store: an open store of vectors, or the path of one; by default the one in the user's
             cache directory.
         similarity: how your vector store compares vectors.
@@ -98,21 +101,32 @@ def compare_adapters(
     require_seed(seed)
     for name, model in (("in_use", in_use), ("candidate", candidate)):
         require_adapted(model, name)
-    base, other = (IdentifiedModel(model.base_embed_model) for model in (in_use, candidate))
-    if base.identity != other.identity:
+    base, other = in_use.query_models.base, candidate.query_models.base
+    if base is not None and other is not None and base.identity != other.identity:
         raise ModelMismatchError(
             f"The adapter in use serves {base.label} and the candidate {other.label}, or with "
             "other settings. Give both the same base model."
         )
-    embedder = Embedder(base, store, show_progress=show_progress)
-    embedded = embedder.dataset(dataset, similarity=similarity)
+    embed = partial(embedded_for, similarity=similarity, show_progress=show_progress)
+    embedded = embed(candidate, dataset, store)
+    cost, asked = embedded.cost, embedded.data
+    if not _same_models(in_use, candidate):
+        of_in_use = embed(in_use, dataset, store)
+        cost, asked = cost + of_in_use.cost, of_in_use.data
     started = time.perf_counter()
     comparison = compare_queries(
         embedded.data,
         candidate.transform_queries(embedded.data.queries),
-        base_queries=in_use.transform_queries(embedded.data.queries),
+        base_queries=in_use.transform_queries(asked.queries),
         seed=seed,
         merge_copies=merge_copies,
     )
-    seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
-    return Replacement(comparison, embedded.cost.texts, seconds)
+    seconds = {"embed": cost.seconds, "evaluate": time.perf_counter() - started}
+    return Replacement(comparison, cost.texts, seconds)
+
+
+def _same_models(one: AdapterEmbeddingModel, other: AdapterEmbeddingModel) -> bool:
+    first, second = (
+        [model.identity for model in each.query_models.models] for each in (one, other)
+    )
+    return first == second

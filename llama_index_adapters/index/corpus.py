@@ -11,13 +11,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.schema import BaseNode, TextNode
+from llama_index.core.schema import BaseNode, MetadataMode, TextNode
 from llama_index.core.storage.docstore.types import BaseDocumentStore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from numpy.typing import NDArray
 
 from llama_index_adapters.checks import as_path, require_one_of, require_whole, seeded_generator
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
+from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.index.corpus_files import CorpusFiles
 from llama_index_adapters.index.store_search import StoreSearch
 from llama_index_adapters.questions.labels import Judgements, as_judgements
@@ -25,7 +26,7 @@ from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.vectors.embed import Embedder
+from llama_index_adapters.vectors.query_models import QueryEmbedder, QueryModels, sampled_rows
 from llama_index_adapters.vectors.store import EmbeddingStore
 
 UnknownNodes = Literal["refuse", "drop"]
@@ -62,6 +63,11 @@ class IndexCorpus:
     docstore: BaseDocumentStore | None = field(repr=False, compare=False)
     vector_store: Any = field(repr=False, compare=False)
     node_of_id: Mapping[str, str] | None = field(repr=False, compare=False)
+
+    @property
+    def model_was_checked(self) -> bool:
+        """Whether passages were embedded again, to see that the vectors are the model's."""
+        return self.texts_embedded > 0
 
     def __len__(self) -> int:
         """Return the number of vectors."""
@@ -112,10 +118,14 @@ class IndexCorpus:
         *,
         unknown_nodes: UnknownNodes = "refuse",
         search_store: bool = False,
+        query_embed_models: Sequence[BaseEmbedding] | None = None,
         store: EmbeddingStore | str | PathLike[str] | None = None,
         show_progress: bool = True,
     ) -> VectorDataset:
         """Return something the engine trains on: only the queries are embedded.
+
+        With ``query_embed_models``, each of those embeds the queries, and those that are not the
+        index's own embed a sample of at most a thousand passages too.
 
         Args:
             labels: which nodes answer which query: a question set whose passages are nodes of
@@ -127,6 +137,8 @@ class IndexCorpus:
             search_store: let the training option ``mined`` ask the vector store for the nodes
                 near each query, one request a query, instead of ranking all vectors. Worth it
                 for a large index with an approximate search of its own.
+            query_embed_models: the models that embed queries, as the engine is given them; the
+                model that the index was read with when left out.
             store: the store of vectors for the queries, or its path; the one in the user's cache
                 directory when left out.
             show_progress: show a progress bar.
@@ -143,19 +155,65 @@ class IndexCorpus:
         require_one_of(unknown_nodes, "unknown_nodes", get_args(UnknownNodes))
         judgements = self._known(as_judgements(labels), drop=unknown_nodes == "drop")
         texts = list(judgements.relevant)
-        queries = self.embed_queries(texts, store=store, show_progress=show_progress)
+        queries = self._embedder(query_embed_models, store, show_progress=show_progress)
+        embedded = queries.each(texts)
         relevance = Relevance.from_rows(
             [[self._rows[node_id] for node_id in ids] for ids in judgements.relevant.values()]
         )
-        return VectorDataset(
-            queries,
+        data = VectorDataset(
+            embedded.rows(self.vectors),
             self.vectors,
             relevance,
             similarity=self.similarity,
             query_ids=tuple(judgements.query_ids[text] for text in texts),
             passage_ids=self.node_ids,
             search=self._search(show_progress=show_progress) if search_store else None,
+            blocks=embedded.blocks,
         )
+        return self._with_samples(data, queries)
+
+    def _with_samples(self, data: VectorDataset, queries: QueryEmbedder) -> VectorDataset:
+        """Let models that are not the index's own embed some passages."""
+        if queries.models.is_base_alone:
+            return data
+        texts, stored = self.sample()
+        return queries.with_samples(data, texts, stored)[0] if texts else data
+
+    def sample(self, *, seed: int = 0) -> tuple[list[str], NDArray[np.float32]]:
+        """Return at most a thousand passages: their texts, as they were embedded, and vectors.
+
+        Args:
+            seed: the same seed draws the same passages.
+
+        Returns:
+            Texts and ``(n, dim)`` vectors; a node that has no text (any more) is left out.
+        """
+        nodes: dict[int, str] = {}
+        for row in sampled_rows(len(self), seed).tolist():
+            for node in self.nodes_of([row]):
+                # The form that VectorStoreIndex embeds.
+                text = node.get_content(metadata_mode=MetadataMode.EMBED)
+                if text.strip() and is_encodable(text):
+                    nodes[row] = text
+        return list(nodes.values()), np.array(self.vectors[list(nodes)])
+
+    def _embedder(
+        self,
+        query_embed_models: Sequence[BaseEmbedding] | None,
+        store: EmbeddingStore | str | PathLike[str] | None,
+        *,
+        show_progress: bool,
+    ) -> QueryEmbedder:
+        if self.embed_model is None and query_embed_models is None:
+            raise InvalidOptionError(
+                "Queries have to be embedded, and no embed_model was given. Read the index with "
+                "read_index(index, embed_model), with the model it was built with, or give "
+                "query_embed_models=[another]."
+            )
+        if store is not None and not isinstance(store, EmbeddingStore):
+            store = as_path(store, "store")
+        models = QueryModels.of(self.embed_model, query_embed_models)
+        return QueryEmbedder(models, store, show_progress=show_progress)
 
     def embed_queries(
         self,
@@ -170,15 +228,8 @@ class IndexCorpus:
             InvalidOptionError: without an embedding model.
             EmbeddingError: when the embedding model fails; what it gave before is stored.
         """
-        if self.embed_model is None:
-            raise InvalidOptionError(
-                "Queries have to be embedded, and no embed_model was given. Read the index with "
-                "read_index(index, embed_model), with the model it was built with."
-            )
-        if store is not None and not isinstance(store, EmbeddingStore):
-            store = as_path(store, "store")
-        embedder = Embedder(self.embed_model, store, show_progress=show_progress)
-        return embedder.texts(texts, "query").vectors
+        embedder = self._embedder(None, store, show_progress=show_progress)
+        return embedder.each(texts).vectors[0]
 
     def _search(self, *, show_progress: bool) -> StoreSearch:
         return StoreSearch(

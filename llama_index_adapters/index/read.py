@@ -52,6 +52,7 @@ def read_index(
     *,
     docstore: BaseDocumentStore | None = None,
     filters: MetadataFilters | None = None,
+    check_model: bool = True,
     directory: str | PathLike[str] | None = None,
     page_size: int = PAGE_SIZE,
     seed: int = 0,
@@ -73,6 +74,8 @@ def read_index(
             out.
         filters: take only nodes whose metadata pass. No filters, and an empty set of them,
             mean all.
+        check_model: embed three passages again and compare. With False nothing is embedded, and
+            an index whose model is gone is read without one; ``corpus.model_was_checked`` says so.
         directory: where to make the temporary files; the system's place when left out.
         page_size: how many vectors to read at a time.
         seed: of the choice of the passages that are checked.
@@ -93,7 +96,7 @@ def read_index(
     require_seed(seed)
     _require_type(filters, MetadataFilters, "filters", "llama_index.core's MetadataFilters")
     _require_type(docstore, BaseDocumentStore, "docstore", "a docstore of LlamaIndex")
-    source = _Source.of(index, embed_model, docstore)
+    source = _Source.of(index, embed_model, docstore, own_model=check_model)
     reading = source.reading(page_size)
     nodes = _Nodes(
         CorpusFiles(directory),
@@ -111,7 +114,7 @@ def read_index(
                 "there is nothing to train on."
             )
         corpus = source.corpus(reading, nodes)
-        if source.embed_model is not None:
+        if source.embed_model is not None and check_model:
             embedded = require_same_model(corpus, source.embed_model, seed)
             corpus = replace(corpus, texts_embedded=embedded)
     except BaseException:
@@ -139,14 +142,24 @@ class _Source:
 
     @classmethod
     def of(
-        cls, index: object, embed_model: BaseEmbedding | None, docstore: BaseDocumentStore | None
+        cls,
+        index: object,
+        embed_model: BaseEmbedding | None,
+        docstore: BaseDocumentStore | None,
+        *,
+        own_model: bool,
     ) -> _Source:
-        """Return the store of an index, or a store, with what was handed in beside it."""
+        """Return the store of an index, or a store, with what was handed in beside it.
+
+        Without ``own_model``, the model that an index holds is not taken for its own: it may be
+        anything, such as the default of ``Settings``.
+        """
         store, node_of_id = index, None
         if isinstance(index, VectorStoreIndex):
             store, node_of_id = index.vector_store, index.index_struct.nodes_dict
             docstore = index.docstore if docstore is None else docstore
-            embed_model = index._embed_model if embed_model is None else embed_model
+            if embed_model is None and own_model:
+                embed_model = index._embed_model
         if embed_model is not None:
             embed_model = _base_of(checked_model(embed_model))
         return cls(store, embed_model, docstore, node_of_id)
@@ -197,9 +210,14 @@ def _require_type(value: object, kind: type, name: str, expected: str) -> None:
 
 def _base_of(embed_model: BaseEmbedding) -> BaseEmbedding:
     """Return the model under an adapter: queries are learned from as the base embeds them."""
-    if isinstance(embed_model, AdapterEmbeddingModel):
-        return _base_of(embed_model.base_embed_model)
-    return embed_model
+    if not isinstance(embed_model, AdapterEmbeddingModel):
+        return embed_model
+    if embed_model.base_embed_model is None:
+        raise InvalidOptionError(
+            "embed_model is an adapted model without a base_embed_model, so the vectors of the "
+            "index cannot be checked. Read it with read_index(index, check_model=False)."
+        )
+    return _base_of(embed_model.base_embed_model)
 
 
 # Whether a node is taken, by its id and its record.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.arrays import FloatArray
+from llama_index_adapters.retrieval.query_blocks import QueryBlock
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -88,12 +89,14 @@ class SharedDataset:
         passages: the same for the passages.
         relevance: likewise in the object store.
         similarity: how vectors are compared.
+        blocks: which model each column of the queries comes from.
     """
 
     queries: Any
     passages: Any
     relevance: Any
     similarity: Similarity
+    blocks: tuple[QueryBlock, ...] = ()
 
     def open(self) -> VectorDataset:
         """Return the dataset, its arrays read where they are.
@@ -107,6 +110,7 @@ class SharedDataset:
             opened(self.passages),
             Relevance(offsets, passages),
             similarity=self.similarity,
+            blocks=self.blocks,
         )
 
 
@@ -128,7 +132,7 @@ class Sharing:
         """Share the arrays of a dataset; the names of its rows stay here."""
         relevance = ray.put((data.relevance.offsets, data.relevance.passages))
         queries, passages = self.array(data.queries), self.array(data.passages)
-        return SharedDataset(queries, passages, relevance, data.similarity)
+        return SharedDataset(queries, passages, relevance, data.similarity, data.blocks)
 
 
 def opened(handle: Any) -> FloatArray:

@@ -16,6 +16,7 @@ from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.copies import first_copies
+from llama_index_adapters.retrieval.query_blocks import QueryBlock, base_number, block_of
 from llama_index_adapters.retrieval.ranking import (
     SIMILARITIES,
     Similarity,
@@ -48,10 +49,15 @@ class VectorDataset:
         passage_ids: a name for each passage row; defaults to its position.
         search: finds the rows of the passages nearest to queries, as a vector store does; for
             mining negatives where ranking every passage would take too long.
+        blocks: which model each column of the queries comes from, when several models embed
+            queries: their vectors side by side, as
+            :func:`llama_index_adapters.retrieval.query_blocks.side_by_side` makes them. When left
+            out, queries of as many dimensions as the passages are taken for those of the
+            passages' own model, and others for those of another.
 
     Raises:
         InvalidVectorsError: for a wrong shape, NaN or infinity, a query without a
-            relevant passage or a passage row that does not exist.
+            relevant passage, a passage row that does not exist, or blocks that do not fit.
         InvalidOptionError: for an unknown similarity.
     """
 
@@ -62,6 +68,7 @@ class VectorDataset:
     query_ids: tuple[str, ...] = ()
     passage_ids: tuple[str, ...] = ()
     search: PassageSearch | None = field(default=None, repr=False, compare=False)
+    blocks: tuple[QueryBlock, ...] = ()
 
     def __post_init__(self) -> None:
         """Convert the arrays and refuse what cannot be trained on."""
@@ -92,6 +99,31 @@ class VectorDataset:
                     f"{name} has {len(ids)} entries for {len(vectors)} vectors."
                 )
             object.__setattr__(self, name, tuple(ids))
+        self._check_blocks()
+
+    def _check_blocks(self) -> None:
+        query_dim, passage_dim = self.queries.shape[1], self.passages.shape[1]
+        if not self.blocks:
+            block = QueryBlock(query_dim, "base" if query_dim == passage_dim else "other")
+            object.__setattr__(self, "blocks", (block,))
+            return
+        dims = [block.dim for block in self.blocks]
+        if sum(dims) != query_dim:
+            raise InvalidVectorsError(
+                f"blocks has {' and '.join(map(str, dims))} columns, but queries {query_dim}."
+            )
+        bases = [block.dim for block in self.blocks if block.role == "base"]
+        if bases and bases != [passage_dim]:
+            raise InvalidVectorsError(
+                f"blocks names {len(bases)} base models of {' and '.join(map(str, bases))} "
+                f"dimensions; the passages come from one, of {passage_dim}."
+            )
+
+    @property
+    def base_queries(self) -> FloatArray | None:
+        """``(n_queries, passage_dim)`` the vectors of the passages' own model, None without it."""
+        number = base_number(self.blocks)
+        return None if number is None else block_of(self.queries, self.blocks, number)
 
     @cached_property
     def copies(self) -> NDArray[np.int64]:
@@ -129,6 +161,10 @@ class VectorDataset:
         """Return the same data with another way to find the passages nearest to queries."""
         return self._with(search=search)
 
+    def with_blocks(self, blocks: tuple[QueryBlock, ...]) -> VectorDataset:
+        """Return the same data that says more of the models of its queries."""
+        return self._with(blocks=blocks)
+
     def top_k(self, queries: ArrayLike, k: int) -> TopK:
         """Rank every passage for queries ``(n, passage_dim)`` and return the best ``k``.
 
@@ -150,6 +186,8 @@ class VectorDataset:
         for array in (self.queries, self.passages, self.relevance.offsets, self.relevance.passages):
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).data)
+        if len(self.blocks) > 1:
+            digest.update(repr([(block.dim, block.role) for block in self.blocks]).encode())
         return digest.hexdigest()
 
 

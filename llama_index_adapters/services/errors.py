@@ -6,12 +6,15 @@ response with headers) and by the names of their classes, not by importing every
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import json
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timezone
 from typing import Any
 
 from llama_index.core.bridge.pydantic import BaseModel
@@ -52,15 +55,23 @@ def retry_after(error: BaseException) -> float | None:
         value = None if headers is None else headers.get("retry-after")
         if value is None:
             continue
-        try:
-            seconds = float(value)
-        except ValueError:
-            try:
-                seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-            except ValueError:
-                continue
-        if seconds == seconds:  # not NaN
+        seconds = _seconds(value)
+        if seconds is not None:
             return min(max(seconds, 0.0), LONGEST_WAIT)
+    return None
+
+
+def _seconds(value: Any) -> float | None:
+    """Return the seconds that a ``retry-after`` stands for; None for what is none."""
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        seconds = float(value)
+        return None if math.isnan(seconds) else seconds
+    # A date of a year that no calendar has is an error of one class or another.
+    with contextlib.suppress(ValueError, TypeError, OverflowError, AttributeError, IndexError):
+        moment = email.utils.parsedate_to_datetime(value)
+        if moment.tzinfo is None:  # dates of HTTP are in GMT
+            moment = moment.replace(tzinfo=timezone.utc)
+        return moment.timestamp() - time.time()
     return None
 
 

@@ -1,19 +1,37 @@
-"""Requests under way at the same time, and how they all end when one of them has to."""
+"""Requests under way at the same time, and how they all end when one of them has to.
+
+The threads are daemons of our own and not a pool's: Python waits for those of
+``concurrent.futures`` before it ends, and a model may sleep for minutes before a retry of its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import ctypes
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
+GRACE_SECONDS = 1.0
+"""How long what is under way has after an interrupt until it is given up."""
+
 
 class StoppedError(Exception):
     """Other work has ended the run; this piece of it gives up its next attempt."""
+
+
+class GivenUp(BaseException):
+    """Ends a request whose run is over.
+
+    Not an ``Exception``: after those, libraries try again.
+    """
 
 
 class Stop:
@@ -21,10 +39,13 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._asking: set[int] = set()
 
     def set(self) -> None:
-        """End every pause, now and from now on."""
-        self._event.set()
+        """End every pause, now and from now on; no request is begun any more."""
+        with self._lock:
+            self._event.set()
 
     def is_set(self) -> bool:
         """Return whether the run is to end."""
@@ -39,6 +60,44 @@ class Stop:
         if self._event.wait(seconds):
             raise StoppedError
 
+    def ask(self, request: Callable[[], _Result]) -> _Result:
+        """Make a request that may be given up while it is under way.
+
+        Raises:
+            StoppedError: when none is to be made any more.
+        """
+        thread = threading.get_ident()
+        with self._lock:
+            if self._event.is_set():
+                raise StoppedError
+            self._asking.add(thread)
+        try:
+            return request()
+        finally:
+            with self._lock:
+                self._asking.discard(thread)
+
+    def refuse_next(self) -> None:
+        """End a request of this run that is about to send something after the run was stopped.
+
+        A model that tries again by itself sends several times in one request.
+        """
+        if self._event.is_set() and threading.get_ident() in self._asking:
+            raise GivenUp
+
+    def give_up(self) -> None:
+        """End the requests under way.
+
+        Python ends a thread's work as soon as the thread runs Python again: one that sleeps in a
+        library before it tries again does not get to try.
+        """
+        with self._lock:
+            self._event.set()
+            for thread in self._asking:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(thread), ctypes.py_object(GivenUp)
+                )
+
 
 def work_in_threads(
     work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int, stop: Stop
@@ -47,59 +106,80 @@ def work_in_threads(
 
     A single worker is a thread too: an interrupt from the keyboard reaches the main thread alone,
     so it never falls between an answer and its place on the disk. After a failure no further
-    item is begun. What is under way then, or when the caller is interrupted or closes this
-    generator, is waited for: it has been paid for.
+    item is begun, and what is under way is waited for: it has been paid for. When the caller is
+    interrupted or closes this generator, that has :data:`GRACE_SECONDS`; then its requests are
+    given up, and no thread keeps the process alive.
 
     Args:
-        work: what to do about an item.
+        work: what to do about an item; what it asks of others it asks by :meth:`Stop.ask`.
         items: taken one by one, in the calling thread, each when a worker is free for it.
         workers: threads.
         stop: is set by the first piece of work that fails, and may be set by the caller.
     """
-    # The pool loses sight of a thread when an interrupt comes while it starts one, so what is
-    # under way is counted here.
-    change = threading.Condition()
-    under_way = 0
+    tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+    ended: SimpleQueue[Future[_Result]] = SimpleQueue()
+    threads: list[threading.Thread] = []
 
-    def counted(item: _Item) -> _Result:
-        nonlocal under_way
-        with change:
-            if stop.is_set():
-                raise StoppedError
-            under_way += 1
-        try:
-            return work(item)
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            with change:
-                under_way -= 1
-                change.notify_all()
+    def worker() -> None:
+        while (task := tasks.get()) is not None:
+            task()
+
+    def begin(item: _Item) -> None:
+        def task() -> None:
+            future: Future[_Result] = Future()
+            try:
+                if stop.is_set():
+                    raise StoppedError
+                future.set_result(work(item))
+            except GivenUp:
+                future.set_exception(StoppedError())
+            except BaseException as error:
+                stop.set()
+                future.set_exception(error)
+            ended.put(future)
+
+        # LlamaIndex keeps the parents of its events and spans in the context.
+        context = contextvars.copy_context()
+        tasks.put(lambda: context.run(task))
 
     pending = iter(items)
-    running: set[Future[_Result]] = set()
-    with ThreadPoolExecutor(workers) as pool:
+    running = 0
+    try:
+        while True:
+            while running < workers and not stop.is_set():
+                try:
+                    item = next(pending)
+                except StopIteration:
+                    break
+                if running == len(threads):
+                    thread = threading.Thread(target=worker, daemon=True, name="requests")
+                    # Before it is started: an interrupt may come in between.
+                    threads.append(thread)
+                    thread.start()
+                begin(item)
+                running += 1
+            if not running:
+                return
+            done = ended.get()
+            running -= 1
+            yield done
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        for _ in threads:
+            tasks.put(None)
         try:
-            while True:
-                while len(running) < workers and not stop.is_set():
-                    try:
-                        item = next(pending)
-                    except StopIteration:
-                        break
-                    # LlamaIndex keeps the parents of its events and spans in the context.
-                    context = contextvars.copy_context()
-                    running.add(pool.submit(context.run, counted, item))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from done
-        except BaseException:
-            with change:
-                stop.set()
-                change.wait_for(lambda: under_way == 0)
-            pool.shutdown(cancel_futures=True)
-            raise
+            _wait_for(threads, GRACE_SECONDS)
+        finally:
+            stop.give_up()
+
+
+def _wait_for(threads: Iterable[threading.Thread], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        with contextlib.suppress(RuntimeError):  # the interrupt came before it was started
+            thread.join(max(deadline - time.monotonic(), 0.0))
 
 
 def work_here(

@@ -35,20 +35,32 @@ class ForwardingEmbedding(BaseEmbedding):
     share or carry the other model.
 
     Attributes:
-        base_embed_model: the other model.
+        base_embed_model: the other model; None where only queries are embedded, by others.
+        query_embed_models: the models that queries go to.
     """
 
-    base_embed_model: BaseEmbedding = Field(exclude=True, repr=False, frozen=True)
+    base_embed_model: BaseEmbedding | None = Field(exclude=True, repr=False, frozen=True)
+    query_embed_models: tuple[BaseEmbedding, ...] = Field(exclude=True, repr=False, frozen=True)
+
+    @property
+    def _text_model(self) -> BaseEmbedding:
+        """The model that texts go to."""
+        if self.base_embed_model is None:
+            raise InvalidOptionError(
+                "base_embed_model is None, so texts cannot be embedded as the index's are: its "
+                "own model is gone. Queries are embedded by the query_embed_models."
+            )
+        return self.base_embed_model
 
     @span_if_received
     def get_query_embedding(self, query: str) -> Embedding:
         """Return the vector of a query, as a list of numbers."""
-        return self._one(self._get_query_embedding, query)
+        return self._one_query(query)
 
     @span_if_received
     async def aget_query_embedding(self, query: str) -> Embedding:
         """Return the vector of a query, as a list of numbers."""
-        return await self._aone(self._aget_query_embedding, query)
+        return await self._aone_query(query)
 
     @span_if_received
     def get_text_embedding(self, text: str) -> Embedding:
@@ -100,6 +112,12 @@ class ForwardingEmbedding(BaseEmbedding):
         )
         return [vector for vectors in embedded for vector in vectors]
 
+    def _one_query(self, query: str) -> Embedding:
+        return self._one(self._get_query_embedding, query)
+
+    async def _aone_query(self, query: str) -> Embedding:
+        return await self._aone(self._aget_query_embedding, query)
+
     def _one(self, embed: Callable[[str], Embedding], text: str) -> Embedding:
         if not self.callback_manager.handlers and self.rate_limiter is None:
             return embed(text)  # all of the below has nothing to do
@@ -132,28 +150,26 @@ class ForwardingEmbedding(BaseEmbedding):
 
     def _heard_below(self) -> list[BaseCallbackHandler]:
         """Return the callback handlers that the events of the base model reach."""
-        base = self.base_embed_model
-        below = base._heard_below() if isinstance(base, ForwardingEmbedding) else []
-        return [*base.callback_manager.handlers, *below]
+        return [] if self.base_embed_model is None else heard_from(self.base_embed_model)
 
     @without_span
     def _get_text_embedding(self, text: str) -> Embedding:
-        return self.base_embed_model.get_text_embedding(text)
+        return self._text_model.get_text_embedding(text)
 
     async def _aget_text_embedding(self, text: str) -> Embedding:
-        return await self.base_embed_model.aget_text_embedding(text)
+        return await self._text_model.aget_text_embedding(text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self._one_each(self.base_embed_model.get_text_embedding_batch(texts), texts)
+        return self._one_each(self._text_model.get_text_embedding_batch(texts), texts)
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self._one_each(await self.base_embed_model.aget_text_embedding_batch(texts), texts)
+        return self._one_each(await self._text_model.aget_text_embedding_batch(texts), texts)
 
     def _one_each(self, vectors: list[Embedding], texts: list[str]) -> list[Embedding]:
         # LlamaIndex would give every text behind a missing vector that of another one.
         if len(vectors) != len(texts):
             raise EmbeddingError(
-                f"{self.base_embed_model.model_name} gave {len(vectors)} vectors for {len(texts)} "
+                f"{self._text_model.model_name} gave {len(vectors)} vectors for {len(texts)} "
                 "texts; expected one for each."
             )
         return vectors
@@ -175,8 +191,13 @@ class ForwardingEmbedding(BaseEmbedding):
         # LlamaIndex's own method deletes what cannot be pickled from the living object; a
         # shallow copy of the base takes that blow.
         state = BaseModel.__getstate__(self)
+        base = copy.copy(self.base_embed_model)
         kept = {
-            "base_embed_model": copy.copy(self.base_embed_model),
+            "base_embed_model": base,
+            "query_embed_models": tuple(
+                base if model is self.base_embed_model else copy.copy(model)
+                for model in self.query_embed_models
+            ),
             "callback_manager": _no_callbacks(),
             "rate_limiter": None,
         }
@@ -192,9 +213,20 @@ class ForwardingEmbedding(BaseEmbedding):
         A base model that has been used holds connections, which nothing can copy.
         """
         memo = {} if memo is None else memo
-        for shared in (self.base_embed_model, self.callback_manager, self.rate_limiter):
+        for shared in (
+            self.base_embed_model,
+            *self.query_embed_models,
+            self.callback_manager,
+            self.rate_limiter,
+        ):
             memo[id(shared)] = shared
         return super().__deepcopy__(memo)
+
+
+def heard_from(model: BaseEmbedding) -> list[BaseCallbackHandler]:
+    """Return the callback handlers that the events of a model reach."""
+    below = model._heard_below() if isinstance(model, ForwardingEmbedding) else []
+    return [*model.callback_manager.handlers, *below]
 
 
 def _no_callbacks() -> CallbackManager:

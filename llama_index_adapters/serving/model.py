@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import logging
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -18,33 +18,41 @@ from llama_index.core.callbacks import CallbackManager
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.served.base import (
-    SHORTEST,
     adapt,
     adapt_vector,
-    as_vector,
     have_direction,
+    unit,
     without_direction,
 )
 from llama_index_adapters.adapters.served.linear import IdentityTransform
 from llama_index_adapters.checks import require_whole
 from llama_index_adapters.errors import (
-    EmbeddingError,
     InvalidOptionError,
     ModelMismatchError,
     UnknownOptionError,
     closest_name,
 )
 from llama_index_adapters.retrieval.vector_dataset import as_matrix
-from llama_index_adapters.serving.forwarding import ForwardingEmbedding
+from llama_index_adapters.serving.fitting import require_models
+from llama_index_adapters.serving.forwarding import ForwardingEmbedding, heard_from
 from llama_index_adapters.serving.saved import SavedAdapter, load_saved
-from llama_index_adapters.serving.watching import without_span
-from llama_index_adapters.vectors.identity import IdentifiedModel
+from llama_index_adapters.serving.several import (
+    Row,
+    SeveralModels,
+    checked_vector,
+    useless_query,
+)
+from llama_index_adapters.serving.watching import (
+    reported,
+    unheard,
+    without_span,
+)
+from llama_index_adapters.vectors.query_models import QueryModels
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
-
-logger = logging.getLogger(__name__)
 
 
 class AdapterEmbeddingModel(ForwardingEmbedding):
@@ -67,7 +75,8 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
     :meth:`from_dict`.
 
     Attributes:
-        base_embed_model: the wrapped model.
+        base_embed_model: the model of the index, which embeds texts; None when it is gone.
+        query_embed_models: the models that embed queries, in the order of their vectors.
         adapter_path: the directory the adapter was read from.
         transform_query: whether queries are adapted.
         device: where a user's own adapter runs.
@@ -75,7 +84,8 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
             models share an entry of an ingestion cache.
 
     Args:
-        base_embed_model: the model the adapter was trained on.
+        base_embed_model: the model of the index, with which the adapter was trained; None when it
+            is gone and other models embed the queries. Texts cannot be embedded then.
         adapter_path: the directory of a saved adapter, LlamaIndex's old ones included.
         adapter_cls: the class of a user's own adapter; not needed for a built-in one.
         transform_query: adapt queries. False hands them through as the base gives them.
@@ -83,6 +93,8 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
         embed_batch_size: texts handed to the base at a time, the base's own batch size when
             left out. It is rounded to a multiple of that, so that no request is half full.
         callback_manager: its handlers receive an event for every request, once.
+        query_embed_models: the models that embed queries, as in training; ``[base_embed_model]``
+            when left out. The asynchronous methods ask them at the same time.
         check_model_name: refuse a base model with another name than the one the adapter was
             trained on. Set it to False when both names stand for the same vectors.
         num_workers: concurrent batches of the async methods, the base's when left out.
@@ -105,10 +117,11 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
     fingerprint: str = Field(frozen=True)
 
     _saved: SavedAdapter = PrivateAttr()
+    _several: SeveralModels | None = PrivateAttr(default=None)
 
     def __init__(
         self,
-        base_embed_model: BaseEmbedding,
+        base_embed_model: BaseEmbedding | None,
         adapter_path: str | PathLike[str],
         adapter_cls: type[BaseAdapter] | None = None,
         transform_query: bool = True,
@@ -116,41 +129,65 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
         embed_batch_size: int | None = None,
         callback_manager: CallbackManager | None = None,
         *,
+        query_embed_models: Sequence[BaseEmbedding] | None = None,
         check_model_name: bool = True,
         num_workers: int | None = None,
     ) -> None:
-        identified = IdentifiedModel(base_embed_model)
-        base = identified.model
+        models = QueryModels.of(base_embed_model, query_embed_models)
+        base = (models.base or models.models[0]).model
+        if models.base is None and not transform_query:
+            raise InvalidOptionError(
+                "transform_query=False hands out the vectors of the index's own model, and "
+                "base_embed_model is None. Leave it out, or give that model."
+            )
         if num_workers is not None:
             otherwise = f", or leave it out for the base model's ({base.num_workers})"
             require_whole(num_workers, "num_workers", otherwise=otherwise)
         saved = load_saved(adapter_path, adapter_cls, device=device)
-        if check_model_name:
-            _check_name(identified, saved, str(adapter_path))
+        require_models(models, saved.metadata, str(adapter_path), check_names=check_model_name)
+        named = [model.model.model_name for model in models.models]
         fields: dict[str, Any] = {
-            "base_embed_model": base,
+            "base_embed_model": None if models.base is None else models.base.model,
+            "query_embed_models": tuple(model.model for model in models.models),
             "adapter_path": str(adapter_path),
             "transform_query": transform_query,
             "device": device,
-            "fingerprint": _fingerprint(identified, saved, adapter_cls, transform_query),
-            "model_name": f"Adapter for {base.model_name}",
+            "fingerprint": _fingerprint(models, saved, adapter_cls, transform_query),
+            "model_name": f"Adapter for {' and '.join(named)}",
             "embed_batch_size": _batch_size(base.embed_batch_size, embed_batch_size),
             "num_workers": base.num_workers if num_workers is None else num_workers,
             "callback_manager": callback_manager or CallbackManager([]),
         }
         super().__init__(**fields)
         self._saved = saved
+        if not models.is_base_alone or saved.metadata.result_length != "base":
+            self._several = SeveralModels(
+                [model.model for model in models.models],
+                saved.metadata.query_models,
+                saved.metadata.result_length,
+            )
 
     @classmethod
     def class_name(cls) -> str:
         """Return the name LlamaIndex serializes the class under."""
         return "AdapterEmbeddingModel"
 
+    @property
+    def query_models(self) -> QueryModels:
+        """The models that embed queries, and which of them is the index's own."""
+        return QueryModels.of(self.base_embed_model, self.query_embed_models)
+
+    @property
+    def metadata(self) -> AdapterMetadata:
+        """What is known about the adapter beside its weights."""
+        return self._saved.metadata
+
     def transform_queries(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Adapt many query vectors of the base model at once, as each query would be.
+        """Adapt many query vectors at once, as each query would be.
 
         Args:
-            vectors: ``(n, query_dim)``.
+            vectors: ``(n, query_dim)`` of the base model; of several models side by side, as
+                :attr:`llama_index_adapters.VectorDataset.queries` has them.
 
         Returns:
             ``(n, passage_dim)`` float32.
@@ -166,37 +203,56 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
             return queries
         self._check_dimension(queries.shape[1])
         if not have_direction(queries):
-            raise self._without_direction()
+            raise useless_query(self.model_name)
         if isinstance(self._saved.transform, IdentityTransform):
             return queries
         adapted = adapt(self._saved.transform, queries, unit_input=self._saved.unit_input)
         if not have_direction(adapted):
             raise without_direction()
-        return adapted
+        length = self._saved.metadata.result_length
+        return adapted if length == "base" else unit(adapted) * np.float32(length)
+
+    def _one_query(self, query: str) -> Embedding:
+        if self._several is None or not self.transform_query:
+            return super()._one_query(query)
+        if self.rate_limiter is not None:
+            self.rate_limiter.acquire()
+        return self._get_query_embedding(query)
+
+    async def _aone_query(self, query: str) -> Embedding:
+        if self._several is None or not self.transform_query:
+            return await super()._aone_query(query)
+        if self.rate_limiter is not None:
+            await self.rate_limiter.async_acquire()
+        return await self._aget_query_embedding(query)
 
     @without_span
     def _get_query_embedding(self, query: str) -> Embedding:
-        return self._adapted(self.base_embed_model.get_query_embedding(_checked_text(query)))
+        query = _checked_text(query)
+        if self._several is None or not self.transform_query:
+            return self._adapted(self._text_model.get_query_embedding(query))
+        return self._mapped(self._several.ask(query, partial(self._report, query)))
 
     @without_span
     async def _aget_query_embedding(self, query: str) -> Embedding:
-        vector = await self.base_embed_model.aget_query_embedding(_checked_text(query))
-        return self._adapted(vector)
+        query = _checked_text(query)
+        if self._several is None or not self.transform_query:
+            return self._adapted(await self._text_model.aget_query_embedding(query))
+        return self._mapped(await self._several.aask(query, partial(self._report, query)))
+
+    def _report(self, query: str, model: BaseEmbedding) -> AbstractContextManager[list[Embedding]]:
+        """Report to those who do not hear from a model that it embeds a query."""
+        return reported(self, unheard(self.callback_manager, heard_from(model)), [query])
+
+    def _mapped(self, row: Row) -> Embedding:
+        mapped = adapt_vector(self._saved.transform, row.unit, 1.0) * np.float32(row.length)
+        numbers: Embedding = mapped.tolist()
+        return numbers
 
     def _adapted(self, vector: Embedding) -> Embedding:
         if not self.transform_query:
             return vector
-        try:
-            query = as_vector(vector)
-            length = math.sqrt(query.dot(query))
-        except (TypeError, ValueError):
-            # Without what numpy says of it: that may repeat the query.
-            raise EmbeddingError(
-                f"{self.base_embed_model.model_name} gave something that is not one vector for "
-                f"a query ({type(vector).__name__}); expected a list of numbers."
-            ) from None
-        if not SHORTEST <= length < math.inf:
-            raise self._without_direction()
+        query, length = checked_vector(vector, self._text_model.model_name)
         # Where pydantic keeps ``_saved``, which it finds a hundred times more slowly by its name.
         saved: SavedAdapter = (self.__pydantic_private__ or {})["_saved"]
         if query.size != saved.transform.query_dim:
@@ -207,19 +263,14 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
         numbers: Embedding = adapted.tolist()
         return numbers
 
-    def _without_direction(self) -> EmbeddingError:
-        return EmbeddingError(
-            f"{self.base_embed_model.model_name} gave a query vector that is zero, or with NaN, "
-            "infinite or far too large values; nothing can be found with it."
-        )
-
     def _check_dimension(self, found: int) -> None:
         expected = self._saved.transform.query_dim
         if expected is not None and found != expected:
             trained_on = self._saved.metadata.base_model
+            given = " and ".join(repr(model.model_name) for model in self.query_embed_models)
             raise ModelMismatchError(
                 f"The adapter at {self.adapter_path} takes query vectors of {expected} "
-                f"dimensions, but {self.base_embed_model.model_name!r} gave one of {found}. Use "
+                f"dimensions, but {given} gave one of {found}. Use "
                 f"the base model it was trained on{f', {trained_on!r}' if trained_on else ''}."
             )
 
@@ -253,10 +304,12 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
                 raise UnknownOptionError(
                     f"{cls.__name__} has no option {name!r}." + closest_name(name, known)
                 )
+        if "query_embed_models" in kwargs:
+            options.setdefault("base_embed_model", None)
         if "base_embed_model" not in options:
             raise InvalidOptionError(
-                f"{cls.__name__}.to_dict() leaves the base model out, because it holds "
-                "credentials; pass it: from_dict(data, base_embed_model=...)."
+                f"{cls.__name__}.to_dict() leaves the models out, because they hold credentials; "
+                "pass them: from_dict(data, base_embed_model=...)."
             )
         if "adapter_path" not in options:
             raise InvalidOptionError(
@@ -276,26 +329,6 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
 LinearAdapterEmbeddingModel = AdapterEmbeddingModel
 
 
-def _check_name(base: IdentifiedModel, saved: SavedAdapter, path: str) -> None:
-    trained_on, found = saved.metadata.base_model, base.label
-    if trained_on is None:
-        return
-    if trained_on != found:
-        raise ModelMismatchError(
-            f"The adapter at {path} was trained on {trained_on!r}, but the base model is "
-            f"{found!r}. Pass the model it was trained on, or check_model_name=False when both "
-            "names stand for the same vectors."
-        )
-    identity = saved.metadata.base_model_identity
-    if identity is not None and identity != base.identity:
-        logger.warning(
-            "The adapter at %s was trained on %r with other settings (instructions, pooling, "
-            "...) than the base model has now; its vectors may differ.",
-            path,
-            found,
-        )
-
-
 def _checked_text(query: str) -> str:
     if not isinstance(query, str):
         raise InvalidOptionError(f"The query is of type {type(query).__name__}; expected a str.")
@@ -311,11 +344,14 @@ def _batch_size(of_base: int, wanted: int | None) -> int:
 
 
 def _fingerprint(
-    base: IdentifiedModel,
+    models: QueryModels,
     saved: SavedAdapter,
     adapter_cls: type[BaseAdapter] | None,
     transform_query: bool,
 ) -> str:
     named = f"{adapter_cls.__module__}.{adapter_cls.__qualname__}" if adapter_cls else None
-    parts = [saved.fingerprint, saved.unit_input, named, transform_query, base.identity]
+    parts: list[object] = [saved.fingerprint, saved.unit_input, named, transform_query]
+    parts.append(None if models.base is None else models.base.identity)
+    if not models.is_base_alone:
+        parts.append([model.identity for model in models.models])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

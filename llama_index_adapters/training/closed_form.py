@@ -63,26 +63,31 @@ def inverse_power(
     return result
 
 
-def regression(data: VectorDataset, *, pull: float) -> NDArray[np.float32]:
-    """Return the linear map from queries to their passages, pulled toward the identity.
+def regression(
+    data: VectorDataset, *, pull: float, around: FloatArray | None = None
+) -> NDArray[np.float32]:
+    """Return the linear map from queries to their passages, pulled toward another map.
 
-    It minimises ``sum |W q - p|^2 + pull · n · s · |W - I|^2`` over the training queries ``q``
+    It minimises ``sum |W q - p|^2 + pull · n · s · |W - W_0|^2`` over the training queries ``q``
     of unit length and the mean ``p`` of their relevant passages: ridge regression (Hoerl and
-    Kennard, 1970) around the identity, with ``s`` the mean variance of the queries per direction.
+    Kennard, 1970) around ``W_0``, with ``s`` the mean variance of the queries per direction.
 
     Args:
-        data: the training set; queries and passages of one dimension.
-        pull: how strongly the identity holds; at 0 it is plain least squares.
+        data: the training set.
+        pull: how strongly ``W_0`` holds; at 0 it is plain least squares.
+        around: ``(passage_dim, query_dim)`` ``W_0``; the identity when left out, for queries and
+            passages of one dimension.
 
     Returns:
-        ``(dim, dim)``; ``q' = weight @ q``.
+        ``(passage_dim, query_dim)``; ``q' = weight @ q``.
     """
     queries, targets = unit_rows(data.queries), unit_rows(mean_passages(data))
     dim, count = queries.shape[1], len(queries)
     moment = (queries.T @ queries).astype(np.float64)
     pulled = pull * count * (np.trace(moment) / count / dim) * np.eye(dim)
     crossed = (targets.T @ queries).astype(np.float64)
-    weight = np.linalg.solve(moment + pulled, (crossed + pulled).T).T
+    held = pulled if around is None else around.astype(np.float64) @ pulled
+    weight = np.linalg.solve(moment + pulled, (crossed + held).T).T
     return np.asarray(weight, dtype=np.float32)
 
 

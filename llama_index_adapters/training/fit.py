@@ -7,9 +7,11 @@ import logging
 import numpy as np
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
-from llama_index_adapters.adapters.learned.linear import IdentityAdapter
+from llama_index_adapters.adapters.learned.serve import transform_of
+from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.training.frames import first_frame
 from llama_index_adapters.training.holdout import (
     Fold,
     fold_numbers,
@@ -68,10 +70,15 @@ def _fit(
     train, validation = fold.train, fold.validation
     run = train_adapter(adapter, train, validation, options, unseen=fold.unseen, session=session)
     adapted = run.judged[run.best_epoch]
-    if validation.queries.shape[1] != validation.passages.shape[1]:
+    frame = first_frame(train)
+    if frame is None:
         return TrainingResult(adapter, None, adapted, run.history)
     judges = ValidationShare(validation, session.workers)
-    base = judges.judge(judges.queries)
+    unchanged = frame.adapter(train.queries.shape[1])
+    queries = judges.queries
+    base = judges.judge(
+        queries if frame.weight is None else adapt(transform_of(unchanged), queries)
+    )
     gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
     if options.certainty and lower_end(gains, options.certainty) <= 0:
         logger.info(
@@ -82,8 +89,8 @@ def _fit(
             gains.mean(),
             len(gains),
         )
-        adapter, adapted = IdentityAdapter(train.queries.shape[1]), base
-    return TrainingResult(adapter, base, adapted, run.history)
+        adapter, adapted = unchanged, base
+    return TrainingResult(adapter, base, adapted, run.history, without_labels=frame.stands_for_base)
 
 
 def carve_validation(data: VectorDataset, *, seed: int) -> Fold:

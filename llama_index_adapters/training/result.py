@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.retrieval.arrays import FloatArray
 
 SELECTION_METRIC = "ndcg@10"
 
@@ -56,12 +57,14 @@ class TrainingResult:
 
     Attributes:
         adapter: the result; the identity when training gained nothing.
-        base: per-query validation metrics of the base model; None when its query vectors
-            have another dimension than the passages.
+        base: per-query validation metrics of the base model, or of ``without_labels``; None
+            where there is neither.
         adapted: the same for the adapted queries, always by a model that had not seen them in
             training.
         history: one record per epoch; empty after a search.
         trials: what a search tried, in its order; empty after one training.
+        without_labels: ``(passage_dim, query_dim)`` the map without labels that stands for the base
+            where the passages' own model is not asked; None where it is.
     """
 
     adapter: BaseAdapter
@@ -69,3 +72,4 @@ class TrainingResult:
     adapted: PerQueryMetrics = field(repr=False)
     history: tuple[EpochRecord, ...] = ()
     trials: tuple[Trial, ...] = ()
+    without_labels: FloatArray | None = field(default=None, repr=False)

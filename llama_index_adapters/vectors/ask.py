@@ -23,10 +23,12 @@ from typing import Protocol
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from llama_index_adapters.errors import AdaptersError, EmbeddingError
+from llama_index_adapters.services.clients import before_each_request
+from llama_index_adapters.services.identity.folders import is_huggingface
 from llama_index_adapters.services.threads import Stop, StoppedError, work_here, work_in_threads
-from llama_index_adapters.vectors.identity import is_huggingface, wrapped_models
 from llama_index_adapters.vectors.request import BatchRequest, explained
-from llama_index_adapters.vectors.response_order import ResponseOrder
+from llama_index_adapters.vectors.response_order import ResponseOrder, with_wrapped
+from llama_index_adapters.vectors.wrapped import wrapped_models
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +103,10 @@ def ask_here(
     batches = (take(texts[start : start + size]) for start in range(0, len(texts), size))
     failures: list[BaseException] = []
     stop = Stop()
-    with ResponseOrder(model) as order:
+    with (
+        before_each_request(with_wrapped(model), lambda _: stop.refuse_next()),
+        ResponseOrder(model) as order,
+    ):
         # The thread that asked also keeps, so that an interrupted run has what was under way.
         request = BatchRequest(model, batched, workers is not None, order, keep, stop)
         ended = (

@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError
 from llama_index_adapters.files.text import is_encodable
-from llama_index_adapters.questions.question_set import Questions, as_dataset
+from llama_index_adapters.questions.question_set import (
+    EmbeddingQAFinetuneDataset,
+    Questions,
+    as_dataset,
+)
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -137,20 +141,13 @@ class Embedder:
         """
         require_one_of(similarity, "similarity", SIMILARITIES)
         questions = as_dataset(dataset)
-        rows = {node_id: row for row, node_id in enumerate(questions.corpus)}
-        relevance = Relevance.from_rows(
-            [
-                [rows[node_id] for node_id in questions.relevant_docs[query]]
-                for query in questions.queries
-            ]
-        )
         with self._opened() as store:
             passages = self._mapping(store, questions.corpus, "passage")
             queries = self._mapping(store, questions.queries, "query")
         data = VectorDataset(
             queries.vectors,
             passages.vectors,
-            relevance,
+            relevance_of(questions),
             similarity=similarity,
             query_ids=tuple(questions.queries),
             passage_ids=tuple(questions.corpus),
@@ -197,6 +194,8 @@ class Embedder:
         started = time.perf_counter()
         texts = checked_texts(texts)
         require_one_of(role, "role", ROLES)
+        if self.model.former_identity is not None:
+            store.adopt(self.model.identity, self.model.former_identity)
         filler = StoreFiller(self.model, store, self.show_progress, self._ask)
         try:
             asked = filler.fill(texts, role)
@@ -213,6 +212,17 @@ class Embedder:
                 "will not be embedded again; the same call continues with the rest."
             ) from error.__cause__  # None where it would show what the message leaves out
         return EmbeddingCost(asked, time.perf_counter() - started)
+
+
+def relevance_of(questions: EmbeddingQAFinetuneDataset) -> Relevance:
+    """Return which rows of the corpus are relevant to each query, both in their order."""
+    rows = {node_id: row for row, node_id in enumerate(questions.corpus)}
+    return Relevance.from_rows(
+        [
+            [rows[node_id] for node_id in questions.relevant_docs[query]]
+            for query in questions.queries
+        ]
+    )
 
 
 def checked_texts(texts: Sequence[str], name: str = "") -> list[str]:

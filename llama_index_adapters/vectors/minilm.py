@@ -17,7 +17,7 @@ from llama_index_adapters.errors import (
     UnknownOptionError,
     closest_name,
 )
-from llama_index_adapters.vectors.identity import file_sha256
+from llama_index_adapters.files.content import file_sha256
 
 MODEL_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 # The original's model.safetensors on the Hugging Face hub has the same.

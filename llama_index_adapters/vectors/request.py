@@ -98,14 +98,18 @@ class BatchRequest:
         vectors: Any
         if self.batched:
             self.order.forget()
-            vectors = self.model.get_text_embedding_batch(list(texts))
+            vectors = self.stop.ask(lambda: self.model.get_text_embedding_batch(list(texts)))
             if hasattr(vectors, "__len__"):
                 vectors = self.order.restored(vectors)
         else:
-            vectors = [self.model.get_query_embedding(text) for text in texts]
+            vectors = self.stop.ask(
+                lambda: [self.model.get_query_embedding(text) for text in texts]
+            )
         self.keep(texts, vectors)
 
     def _may_pass(self, error: BaseException) -> bool:
+        if not isinstance(error, Exception):
+            return False  # an interrupt, whatever was being handled when it came
         if isinstance(error, EmbeddingError):
             return self.is_service
         # An answer without what it should hold: integrations fail on it in their own ways.

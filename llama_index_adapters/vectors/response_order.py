@@ -17,7 +17,8 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from llama_index_adapters.errors import EmbeddingError
-from llama_index_adapters.vectors.identity import wrapped_models
+from llama_index_adapters.services.clients import event_hooks
+from llama_index_adapters.vectors.wrapped import wrapped_models
 
 _WHOLE = re.compile(r"[0-9]{1,9}(\.0*)?")
 _SHOWN = 20  # characters of what is no number
@@ -35,7 +36,7 @@ class ResponseOrder:
 
     def __init__(self, model: BaseEmbedding) -> None:
         self._hooks: list[list[Any]] = [
-            hooks["response"] for hooks in map(_event_hooks, _with_wrapped(model)) if hooks
+            hooks["response"] for hooks in map(event_hooks, with_wrapped(model)) if hooks
         ]
         self._seen = threading.local()
 
@@ -109,16 +110,8 @@ def _number(pair: tuple[int | None, Any]) -> int:
     return pair[0]
 
 
-def _with_wrapped(model: BaseEmbedding) -> Iterator[BaseEmbedding]:
+def with_wrapped(model: BaseEmbedding) -> Iterator[BaseEmbedding]:
+    """Yield a model and those that it wraps."""
     yield model
     for inner in wrapped_models(model):
-        yield from _with_wrapped(inner)
-
-
-def _event_hooks(model: BaseEmbedding) -> dict[str, list[Any]] | None:
-    """Return the hooks of the HTTP client that the model keeps, None when there is none."""
-    if not getattr(model, "reuse_client", False) or not hasattr(model, "_get_client"):
-        return None
-    http_client = getattr(model._get_client(), "_client", None)
-    hooks = getattr(http_client, "event_hooks", None)
-    return hooks if isinstance(hooks, dict) and "response" in hooks else None
+        yield from with_wrapped(inner)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Literal
 from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidFileError, MissingFileError, UnwritableFileError
 from llama_index_adapters.files.cache import cache_directory
+from llama_index_adapters.files.forks import ForkLock
 from llama_index_adapters.vectors.store_rows import write_checksums
 
 FORMAT_VERSION = 2
@@ -75,11 +75,11 @@ class StoreFile:
     def __init__(self, path: Path | None, busy_seconds: float) -> None:
         self.path = path
         self.busy_seconds = busy_seconds
-        self._lock = threading.RLock()
+        self._lock = ForkLock()
         self._connection: sqlite3.Connection | None = None
         self._inherited: list[sqlite3.Connection] = []
         self._process = os.getpid()
-        with self._lock, self._explained():
+        with self._lock.held(), self._explained():
             self.connected()
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class StoreFile:
 
     def close(self) -> None:
         """Close the connection; the next transaction opens another one."""
-        with self._lock:
+        with self._lock.held():
             # Memory lasts as long as its connection.
             if self._connection is not None and self._process == os.getpid() and self.path:
                 self._connection.close()
@@ -102,7 +102,7 @@ class StoreFile:
 
         One that is not durable may be lost with the power, and waits for no disk.
         """
-        with self._lock, self._explained():
+        with self._lock.held(), self._explained():
             connection = self.connected()
             if not durable:
                 connection.execute("PRAGMA synchronous = NORMAL")

@@ -34,6 +34,7 @@ from llama_index_adapters.errors import (
     UnknownOptionError,
     UnwritableFileError,
 )
+from llama_index_adapters.retrieval.query_blocks import QueryBlock
 from llama_index_adapters.serving.saved import load_saved
 from tests.bad_inputs.rows import EYE, GOOD, NAN, ROWS, BadInput, Call, holds, rows
 from tests.fakes import CountingEmbedding, WordsEmbedding
@@ -199,7 +200,11 @@ def _serving() -> Iterator[BadInput]:
         name,
         InvalidOptionError,
         ("a name as model", lambda d: serve("m", d), "expected a LlamaIndex embedding model"),
-        ("None as model", lambda d: serve(None, d), "expected a LlamaIndex embedding model"),
+        ("None as model", lambda d: serve(None, d), "nothing embeds queries"),
+        ("no list of models", lambda d: _served(d, query_embed_models=base), "give a list of"),
+        ("no models", lambda d: _served(d, query_embed_models=[]), "query_embed_models is empty"),
+        ("a model twice", lambda d: _served(d, query_embed_models=[base, base]), "twice"),
+        ("a name among them", lambda d: _served(d, query_embed_models=["m"]), "expected a Llama"),
         ("None as path", lambda _: serve(base, None), "path is None"),
         ("batches of none", lambda d: _served(d, embed_batch_size=0), "embed_batch_size is 0"),
         ("no workers", lambda d: _served(d, num_workers=0), "num_workers is 0; give"),
@@ -271,7 +276,7 @@ def _serving() -> Iterator[BadInput]:
     yield from rows(
         "AdapterEmbeddingModel.from_dict",
         InvalidOptionError,
-        ("no base model", lambda _: built({}), "leaves the base model out"),
+        ("no base model", lambda _: built({}), "leaves the models out"),
         ("a number", lambda _: built(3), "data is of type int"),
         ("no path", lambda _: built({}, base_embed_model=base), "has no adapter_path"),
     )
@@ -318,7 +323,8 @@ def _evaluating() -> Iterator[BadInput]:
         return compare_adapters(**given)
 
     base: Any = CountingEmbedding()
-    vectors = VectorDataset(EYE, EYE, ROWS)
+    blocks = (QueryBlock(4, "other", "another", "its identity"),)
+    vectors = VectorDataset(EYE, EYE, ROWS, blocks=blocks)
     for name, call, model in (
         ("evaluate", evaluated, "embed_model"),
         ("compare_adapters", compared, "candidate"),
@@ -332,7 +338,7 @@ def _evaluating() -> Iterator[BadInput]:
             ("a number as store", {"store": 3}, InvalidOptionError, "store is 3; give a path"),
             ("a path for a set", {"dataset": "a.json"}, InvalidDatasetError, "A str without quer"),
             ("None for a set", {"dataset": None}, InvalidDatasetError, "A NoneType without"),
-            ("vectors for a set", {"dataset": vectors}, InvalidDatasetError, "without corpus"),
+            ("vectors of another", {"dataset": vectors}, ModelMismatchError, "vectors of another"),
         ):
             case = (wrong, partial(lambda c, o, d: c(d, **o), call, options), text)
             yield from rows(name, error, case, given=_adapter())

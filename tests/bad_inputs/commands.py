@@ -48,6 +48,7 @@ def table() -> Iterator[BadInput]:
     yield from _all()
     yield from _finetune()
     yield from _evaluate()
+    yield from _align()
     yield from _generate()
     yield from _demo()
 
@@ -189,6 +190,19 @@ def _evaluate() -> Iterator[BadInput]:
         ("a folder for figures", "{d}/adapter {d}/train.json --json {d}/mine", "a folder"),
         ("a negative seed", f"{{d}}/adapter {{d}}/train.json {line} --seed -1", "--seed"),
         ("another similarity", "{d}/adapter {d}/train.json --similarity l2", "is not one of"),
+    )
+
+
+def _align() -> Iterator[BadInput]:
+    line = "--query-embed-model local -o {d}/new --store {d}/store.sqlite3"
+    yield from _lines(
+        "align",
+        ("no such index", f"--index {{d}}/no {line}", "no is no folder. Give a folder of"),
+        ("a file for an index", f"--index {{d}}/file.txt {line}", "file.txt is no folder"),
+        ("a folder of documents", f"--index {{d}}/docs {line}", "holds no index that can be told"),
+        ("no index", line, "--index"),
+        ("a share above one", f"--index {{d}}/docs {line} --keep-at-least 2", "--keep-at-least"),
+        ("no such log", f"--index {{d}}/docs {line} --query-log {{d}}/no.txt", "no.txt"),
     )
 
 

@@ -14,14 +14,20 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from llama_index.core.schema import TextNode
 
-from llama_index_adapters import EmbeddingAdapterFinetuneEngine, generate_qa_embedding_pairs
+from llama_index_adapters import (
+    AdapterEmbeddingModel,
+    EmbeddingAdapterFinetuneEngine,
+    generate_qa_embedding_pairs,
+)
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
 from llama_index_adapters.questions.generation.journal import Journal
@@ -122,6 +128,28 @@ def trained(directory: Path) -> set[str]:
     return set(texts) - absent
 
 
+def searching(directory: Path) -> None:
+    """Choose an adapter, train it and save it, over the one that the job before has left."""
+    EmbeddingAdapterFinetuneEngine(
+        synonym_questions(4),
+        WordsEmbedding(dimension=16, embed_batch_size=8),
+        epochs=2,
+        device="cpu",
+        model_output_path=directory / "adapter",
+        store=directory / "store.sqlite3",
+        seed=3,
+        show_progress=False,
+    ).finetune()
+
+
+def served(directory: Path) -> set[str]:
+    """Open the adapter as a program does that serves it."""
+    if (directory / "adapter").exists():
+        model = AdapterEmbeddingModel(WordsEmbedding(dimension=16), directory / "adapter")
+        assert np.isfinite(model.get_query_embedding("tint1 beast1")).all()
+    return set()
+
+
 def saving(directory: Path) -> None:
     for number in range(12):
         save_adapter(directory / "adapter", LinearAdapter(4 + number % 2))
@@ -149,8 +177,13 @@ JOBS: dict[str, tuple[Callable[[Path], None], Callable[[Path], set[str]], tuple[
     "generation": (generation, generated, ("set.json",)),
     "embedding": (embedding, embedded, ()),
     "training": (training, trained, ("adapter",)),
+    "searching": (searching, served, ("adapter",)),
     "saving": (saving, saved, ("adapter",)),
 }
+
+
+# Jobs whose adapter is opened meanwhile. Other systems than Linux cannot swap two directories.
+READ_MEANWHILE = frozenset({"searching", "saving"} if sys.platform == "linux" else ())
 
 
 @dataclass
@@ -161,7 +194,7 @@ class Tally:
         kills: processes that were killed before they had finished.
         runs: runs that were let finish afterwards.
         paid_twice: items that were stored when a run began and were paid for again.
-        unreadable: states after a kill that could not be read.
+        unreadable: states after a kill, and while a job was at work, that could not be read.
         different: finished results that differ from those of a run that was never killed.
         leftovers: temporary files and directories that were still there when a run had finished.
         swept: those that a kill had left and the next runs removed.
@@ -220,7 +253,8 @@ def _attempt(name: str, state: Path, point: int, delay: float | None, tally: Tal
     state.mkdir(exist_ok=True)
     stored = JOBS[name][1](state)
     paid = len(paid_for(state))
-    code = _run(name, state, point, delay)
+    with _reading(name, state, tally):
+        code = _run(name, state, point, delay)
     assert code in (0, -signal.SIGKILL), f"{name} ended with {code}"
     tally.paid_twice += stored & set(paid_for(state)[paid:])
     if code == 0:
@@ -232,6 +266,31 @@ def _attempt(name: str, state: Path, point: int, delay: float | None, tally: Tal
     except Exception as error:
         tally.unreadable.append(f"{state}: {error!r}")
     return True
+
+
+@contextmanager
+def _reading(name: str, state: Path, tally: Tally) -> Iterator[None]:
+    """Open what a job replaces, again and again, while the job is at work."""
+    if name not in READ_MEANWHILE:
+        yield
+        return
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.wait(0.002):
+            try:
+                JOBS[name][1](state)
+            except Exception as error:
+                tally.unreadable.append(f"{state}, at work: {error!r}")
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        reader.join()
 
 
 def left_behind(state: Path) -> list[str]:

@@ -15,6 +15,9 @@ What was tried on this package, what was lost, and what the user saw. The figure
 last soak run (`make soak`), written by the run itself; a smaller sample of each is in `make test`.
 [SECURITY.md](../SECURITY.md) says what is promised and what is not.
 """
+_READER = """ While `searching` (a search with its training and saving) and `saving`
+are at work, and killed, another thread opens their adapter again and again; what it could not open
+counts as unreadable."""
 HARMED = "See the run's output."
 
 
@@ -84,7 +87,7 @@ function, half after a delay, and the job was started again in what they left.
 {rows}
 
 What was under way is lost with the process: at most one request for each worker. Of training the
-adapter's bytes are compared. The user sees nothing; the same call continues. A kill in the middle
+adapter's bytes are compared.{_READER if "searching" in found["jobs"] else ""} The user sees nothing; the same call continues. A kill in the middle
 of saving leaves a hidden `.<name>.<machine>.<random>.tmp` beside the target, which the next save of
 that target removes; on Windows, and on disks that know no locks, it stays and may be deleted. A mount
 point and the current directory are not renamed: their files are replaced one by one, and what a kill

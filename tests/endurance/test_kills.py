@@ -9,7 +9,11 @@ import pytest
 from tests.endurance.kills import JOBS, Tally, campaign
 
 
-@pytest.mark.parametrize("job", JOBS)
+# A search takes seconds; "saving" has a reader beside it too.
+@pytest.mark.parametrize(
+    "job",
+    [pytest.param(job, marks=pytest.mark.slow if job == "searching" else ()) for job in JOBS],
+)
 def test_a_job_that_is_killed_is_continued(job: str, tmp_path: Path) -> None:
     tally = campaign(job, tmp_path, kills=3, seed=0)
     assert tally == Tally(kills=3, runs=tally.runs, swept=tally.swept)

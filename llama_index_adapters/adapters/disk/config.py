@@ -16,7 +16,7 @@ UPGRADE = "Upgrade llama-index-adapters."
 
 _Dimension = Annotated[int, Field(gt=0)]
 _SectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-_Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ResultLength = Literal["base"] | Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Entry(BaseModel):
@@ -66,7 +66,7 @@ class Half(Entry):
     adapter_class: str | None = None
     arguments: dict[str, Any]
     dimensions: Dimensions = Dimensions()
-    result_length: Literal["base"] | _Length = "base"
+    result_length: ResultLength = "base"
 
 
 class SectionEntry(Entry):

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llama_index_adapters.adapters.disk.config import QueryModel
+from llama_index_adapters.adapters.disk.config import QueryModel, ResultLength
 from llama_index_adapters.adapters.families import Arrays
+
+WITHOUT_LABELS = "without_labels"
+"""The section with the map that stands for the base where the index's model is not asked."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class AdapterMetadata:
             among these, ``copies`` of others. Never texts.
         metrics: measured figures by system (``base``, ``adapted``), then by metric.
         sections: more, by name; see ``docs/format.md``.
+        result_length: ``"base"`` for results as long as the base model's vector of the same query,
+            or the length that every result has.
     """
 
     query_models: Sequence[QueryModel] = (QueryModel(),)
@@ -46,6 +51,7 @@ class AdapterMetadata:
     data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     sections: Mapping[str, Section] = field(default_factory=dict)
+    result_length: ResultLength = "base"
 
     @property
     def base_model(self) -> str | None:

@@ -23,10 +23,10 @@ def model_card(config: AdapterConfig) -> str:
         "## Use",
         "```python\n"
         "from llama_index_adapters import AdapterEmbeddingModel\n"
-        f"embed_model = AdapterEmbeddingModel({_arguments(kind)})\n"
+        f"embed_model = AdapterEmbeddingModel({_arguments(config)})\n"
         "retriever = index.as_retriever(embed_model=embed_model)\n"
         "```",
-        "`base_embed_model` is the LlamaIndex embedding model named above"
+        _models_in_words(config)
         + (", `MyAdapter` the adapter's own class" if kind == "custom" else "")
         + ". Install with `pip install llama-index-adapters`.",
         *_table(config.metrics),
@@ -44,9 +44,34 @@ def _from_to(dimensions: Dimensions) -> str:
     )
 
 
-def _arguments(kind: str) -> str:
-    arguments = 'base_embed_model, "path/to/this/directory"'
-    return arguments + (", adapter_cls=MyAdapter" if kind == "custom" else "")
+def _arguments(config: AdapterConfig) -> str:
+    roles = [model.role for model in config.query_models]
+    arguments = '{}, "path/to/this/directory"'.format(
+        "base_embed_model" if "base" in roles else None
+    )
+    if roles != ["base"]:
+        others = _others(config)
+        models = ["base_embed_model" if role == "base" else others.pop(0) for role in roles]
+        arguments += f", query_embed_models=[{', '.join(models)}]"
+    return arguments + (", adapter_cls=MyAdapter" if config.queries.kind == "custom" else "")
+
+
+def _others(config: AdapterConfig) -> list[str]:
+    count = sum(model.role == "other" for model in config.query_models)
+    return ["other"] if count == 1 else [f"other_{number}" for number in range(1, count + 1)]
+
+
+def _models_in_words(config: AdapterConfig) -> str:
+    """Say which variable of the example is which model."""
+    if [model.role for model in config.query_models] == ["base"]:
+        return "`base_embed_model` is the LlamaIndex embedding model named above"
+    others = _others(config)
+    named = [
+        f"`{'base_embed_model' if model.role == 'base' else others.pop(0)}` is "
+        f"{_one_line(model.name or 'an embedding model it does not name')}"
+        for model in config.query_models
+    ]
+    return ", ".join(named)
 
 
 def _table(metrics: Mapping[str, Any]) -> list[str]:

@@ -91,6 +91,7 @@ class StoredAdapter:
                 name: Section(section.content, self.parts[section_part(name)])
                 for name, section in config.sections.items()
             },
+            result_length=config.queries.result_length,
         )
 
     def query_transform(self) -> Transform:
@@ -118,16 +119,19 @@ def require_one_query_map(stored: StoredAdapter) -> None:
     """Refuse what the format can say and this release cannot compute.
 
     Raises:
-        InvalidAdapterError: for a map of passages, several query models, or results of a
-            length that is not the base query vector's.
+        InvalidAdapterError: for a map of passages; for several query models, or results of a
+            length of their own, where vectors enter as they come.
     """
     config, more = stored.config, None
+    several = len(config.query_models) > 1
     if config.passages is not None:
         more = "maps passages too"
-    elif len(config.query_models) > 1:
-        more = f"maps the query vectors of {len(config.query_models)} models, side by side"
-    elif config.queries.result_length != "base":
-        more = f"gives every query the length {config.queries.result_length:g}"
+    elif (several or config.queries.result_length != "base") and any(
+        model.normalise != "unit" for model in config.query_models
+    ):
+        more = "lets vectors enter as they come and gives them another length"
+    elif several and any(model.dimension is None for model in config.query_models):
+        more = "does not say the dimension of each of its query models"
     if more is not None:
         raise InvalidAdapterError(
             f"{stored.path} {more}, which this release does not do. {UPGRADE}"

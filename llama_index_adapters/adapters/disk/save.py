@@ -124,6 +124,7 @@ def _query_half(adapter: Savable, arrays: Arrays, metadata: AdapterMetadata) -> 
         adapter_class=name if kind == CUSTOM else None,
         arguments=arguments,
         dimensions=Dimensions(input=query_dim, output=passage_dim),
+        result_length=metadata.result_length,
     )
 
 

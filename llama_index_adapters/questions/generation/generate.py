@@ -15,9 +15,16 @@ from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index_adapters.questions.generation.prompt import DEFAULT_QA_GENERATE_PROMPT_TMPL
 from llama_index_adapters.questions.generation.run import GenerationRun, OnFailure, Passage
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.services.clients import before_each_request
 from llama_index_adapters.services.errors import REFUSED, REJECTED, status_of
 from llama_index_adapters.services.retries import retry_policy
-from llama_index_adapters.services.threads import Stop, StoppedError, work_in_threads
+from llama_index_adapters.services.threads import (
+    GRACE_SECONDS,
+    GivenUp,
+    Stop,
+    StoppedError,
+    work_in_threads,
+)
 
 __all__ = [
     "DEFAULT_QA_GENERATE_PROMPT_TMPL",
@@ -157,7 +164,9 @@ def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:
     def ask(passage: Passage) -> None:
         retrying = tenacity.Retrying(sleep=stop.pause, **_policy(run.retry_limit))
         try:
-            response: CompletionResponse = retrying(run.llm.complete, passage.prompt)
+            response: CompletionResponse = retrying(
+                lambda: stop.ask(lambda: run.llm.complete(passage.prompt))
+            )
         except StoppedError:
             return
         except Exception as error:
@@ -166,7 +175,10 @@ def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:
             run.record(passage, response.text)
 
     failures: list[BaseException] = []
-    with contextlib.closing(work_in_threads(ask, pending, run.num_workers, stop)) as ended:
+    with (
+        before_each_request([run.llm], lambda _: stop.refuse_next()),
+        contextlib.closing(work_in_threads(ask, pending, run.num_workers, stop)) as ended,
+    ):
         for done in ended:
             error = done.exception()
             if error is not None and not isinstance(error, StoppedError):
@@ -188,12 +200,16 @@ async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
         retrying = tenacity.AsyncRetrying(sleep=pause, **_policy(run.retry_limit))
         try:
             response: CompletionResponse = await retrying(run.llm.acomplete, passage.prompt)
-        except StoppedError:
+        except (StoppedError, GivenUp):
             return
         except Exception as error:
             run.give_up(passage, error)
         else:
             run.record(passage, response.text)
+
+    async def refuse_next(_: object) -> None:
+        if stop.is_set() and asyncio.current_task() in workers:
+            raise GivenUp
 
     queue = iter(pending)
 
@@ -207,18 +223,21 @@ async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
             stop.set()
             raise
 
-    workers = [asyncio.ensure_future(work()) for _ in range(run.num_workers)]
-    try:
-        # Requests under way are paid for: their answers are waited for and kept, also when another
-        # request has failed or the caller has cancelled this task (once; twice ends it).
-        await asyncio.shield(asyncio.gather(*workers, return_exceptions=True))
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait(workers)
-        raise
-    finally:
-        for worker in workers:
-            worker.cancel()
+    workers: list[asyncio.Future[None]] = []
+    with before_each_request([run.llm], refuse_next, "_get_aclient"):
+        workers += [asyncio.ensure_future(work()) for _ in range(run.num_workers)]
+        try:
+            # Requests under way are paid for: their answers are waited for and kept when another
+            # request has failed, and for a moment when the caller has cancelled this task (once;
+            # twice ends it).
+            await asyncio.shield(asyncio.gather(*workers, return_exceptions=True))
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait(workers, timeout=GRACE_SECONDS)
+            raise
+        finally:
+            for worker in workers:
+                worker.cancel()
     for worker in workers:
         worker.result()
 

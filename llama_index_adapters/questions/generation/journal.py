@@ -129,6 +129,8 @@ class Journal:
     ) -> None:
         """Close the file."""
         # What a full disk did not take cannot be flushed now either.
+        with contextlib.suppress(OSError, ValueError):
+            _unlock(self._file)
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -136,6 +138,12 @@ class Journal:
 def _lock(file: IO[bytes]) -> None:
     if sys.platform != "win32":
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _unlock(file: IO[bytes]) -> None:
+    """Give the lock back even where a forked process has inherited the file."""
+    if sys.platform != "win32":
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def text_digest(text: str) -> str:

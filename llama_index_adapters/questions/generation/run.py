@@ -37,6 +37,7 @@ from llama_index_adapters.questions.question_set import (
     read_mappings,
 )
 from llama_index_adapters.services.errors import Failure
+from llama_index_adapters.services.identity.identity import identity_of
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class GenerationRun:
         self._on_failure = on_failure
         self._save_every = save_every
         self._verbose = verbose
-        self._made_with = _digest([template, num_questions, _identity(self.llm)])
+        self._made_with = _digest([template, num_questions, identity_of(self.llm).digest])
         self._output_path = None if output_path is None else as_path(output_path, "output_path")
         self._lock = threading.Lock()
         self._answered = self._kept = self._short = self._failed = 0
@@ -353,18 +354,6 @@ def _passages(
             broken[0],
         )
     return list(passages.values())
-
-
-def _identity(llm: LLM) -> list[str]:
-    """Return what tells one language model from another; never a key or an endpoint."""
-    name = getattr(llm, "model", None) or getattr(llm, "model_name", None)
-    settings = (
-        llm.class_name(),
-        name or llm.metadata.model_name,
-        getattr(llm, "temperature", None),
-        llm.system_prompt,
-    )
-    return [str(setting) for setting in settings]
 
 
 def _query_id(node_id: str, question: str) -> str:

@@ -8,7 +8,6 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llama_index_adapters.adapters.families import Form, forms
 from llama_index_adapters.adapters.learned.base import BaseAdapter
@@ -17,6 +16,7 @@ from llama_index_adapters.adapters.learned.new import new_adapter
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.closed_form import regression, whitening
+from llama_index_adapters.training.frames import Frame, linear
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.search.remember import memory_of
 
@@ -77,20 +77,22 @@ def untrained_linear(dim: int, passage_dim: int) -> Candidate:
     )
 
 
-def identity(dim: int) -> Candidate:
-    """Return the adapter that leaves queries as they are."""
+def unchanged(frame: Frame, dim: int) -> Candidate:
+    """Return the adapter that leaves queries as they are, or as a frame has them."""
     return Candidate(
-        "identity", Complexity(Method.IDENTITY), lambda data, corpus, seed: IdentityAdapter(dim)
+        frame.name,
+        Complexity(Method.IDENTITY, frame.rank),
+        lambda data, corpus, seed: frame.adapter(dim),
     )
 
 
-def whitenings() -> list[Candidate]:
+def whitenings(frame: Frame) -> list[Candidate]:
     """Return the whitenings of the passages alone, the weakest first."""
-    return [_whitening(power, 0.0, lambda data: []) for power in PASSAGE_POWERS]
+    return [_whitening(power, 0.0, lambda data: [], frame) for power in PASSAGE_POWERS]
 
 
 def whitening_of_both(
-    query_log: FloatArray | None, *, target_is_other_corpus: bool
+    query_log: FloatArray | None, frame: Frame, *, target_is_other_corpus: bool
 ) -> Candidate | None:
     """Return whitening of passages and queries, None when too little is known of the queries.
 
@@ -98,23 +100,25 @@ def whitening_of_both(
 
     Args:
         query_log: ``(n, query_dim)`` queries without labels.
+        frame: how queries get into the space of the passages.
         target_is_other_corpus: whether another corpus will be searched than the training queries
             are about.
     """
-    if query_log is None and target_is_other_corpus:
+    if frame.weight is not None or (query_log is None and target_is_other_corpus):
         return None
 
     def known_queries(data: VectorDataset) -> list[FloatArray]:
         training = [] if target_is_other_corpus else [data.queries]
         return training if query_log is None else [*training, query_log]
 
-    return _whitening(*BOTH_POWERS, known_queries)
+    return _whitening(*BOTH_POWERS, known_queries, frame)
 
 
 def _whitening(
     passage_power: float,
     query_power: float,
     known_queries: Callable[[VectorDataset], Sequence[FloatArray]],
+    frame: Frame,
 ) -> Candidate:
     def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
         weight = whitening(
@@ -124,32 +128,29 @@ def _whitening(
             query_power=query_power,
             similarity=data.similarity,
         )
-        return _linear(weight)
+        return linear(frame.then(weight))
 
     name = f"whitening, passages {passage_power:g}"
     if query_power:
         name += f", queries {query_power:g}"
+    if frame.rank:
+        name += f", {frame.name}"
     return Candidate(name, Complexity(Method.WHITENING, passage_power + query_power), build)
 
 
-def regressions(after: Candidate) -> list[Candidate]:
+def regressions(passage_power: float, frame: Frame) -> list[Candidate]:
     """Return regressions on the labels, each followed by one whitening of the passages."""
-    return [_regression(pull, after) for pull in PULLS]
+    return [_regression(pull, passage_power, frame) for pull in PULLS]
 
 
-def _regression(pull: float, after: Candidate) -> Candidate:
+def _regression(pull: float, passage_power: float, frame: Frame) -> Candidate:
     def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
-        weight = after.build(data, corpus, seed).arrays()["linear.weight"]
-        return _linear(weight @ regression(data, pull=pull))
+        weight = whitening(corpus, passage_power=passage_power, similarity=data.similarity)
+        return linear(weight @ regression(data, pull=pull, around=frame.weight))
 
+    after = _whitening(passage_power, 0.0, lambda data: [], frame)
     name = f"regression, pull {pull:g}, {after.name}"
     return Candidate(name, Complexity(Method.REGRESSION, 1 / pull), build)
-
-
-def _linear(weight: NDArray[np.float32]) -> LinearAdapter:
-    adapter = LinearAdapter(weight.shape[1], weight.shape[0])
-    adapter.load_arrays({"linear.weight": weight})
-    return adapter
 
 
 def linear_from(start: Candidate, options: TrainingOptions, dim: int) -> Candidate:

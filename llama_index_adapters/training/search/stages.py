@@ -14,6 +14,7 @@ from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.training.frames import first_frame, further_frames
 from llama_index_adapters.training.holdout import holdout_unit
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
@@ -21,11 +22,11 @@ from llama_index_adapters.training.result import TrainingResult
 from llama_index_adapters.training.search import plan
 from llama_index_adapters.training.search.candidates import (
     Candidate,
-    identity,
     linear_from,
     memory,
     regressions,
     small_families,
+    unchanged,
     untrained_linear,
     whitening_of_both,
     whitenings,
@@ -126,9 +127,9 @@ class AdapterSearch:
         self._few_trials = plan.affords_few_trials(train)
         self._options = plan.options_of_trials(options, train, self._folds[-1])
         self._dims = train.queries.shape[1], train.passages.shape[1]
-        self._in_one_space = self._dims[0] == self._dims[1]
         self._judged: list[JudgedCandidate] = []
-        # The identity; none where queries cannot be compared with passages as they are.
+        # What queries are without labels; none where they cannot be compared with passages.
+        self._frame = first_frame(train)
         self._base: JudgedCandidate | None = None
         self._whitened: list[JudgedCandidate] = []
         self._linear: dict[tuple[float, float], JudgedCandidate] = {}
@@ -155,6 +156,7 @@ class AdapterSearch:
             None if base is None else base.metrics,
             chosen.metrics,
             trials=tuple(trial.as_trial(base, chosen=trial is chosen) for trial in self._judged),
+            without_labels=None if self._frame is None else self._frame.stands_for_base,
         )
 
     def _try(self, candidates: Sequence[Candidate]) -> list[JudgedCandidate]:
@@ -169,12 +171,17 @@ class AdapterSearch:
 
     def _try_starts_without_labels(self) -> JudgedCandidate:
         """Try the identity and whitening; return the start that is worth its complexity."""
-        if not self._in_one_space:
+        if self._frame is None:
             return self._try([untrained_linear(*self._dims)])[0]
-        (self._base,) = self._try([identity(self._dims[0])])
-        self._whitened = self._try(whitenings())
+        frames = {self._frame.name: self._frame}
+        (self._base,) = self._try([unchanged(self._frame, self._dims[0])])
+        for frame in further_frames(self._train):
+            frames[frame.name] = frame
+            self._try([unchanged(frame, self._dims[0])])
+        self._frame = frames[simplest_of_the_best(self._judged).candidate.name]
+        self._whitened = self._try(whitenings(self._frame))
         both = whitening_of_both(
-            self._query_log, target_is_other_corpus=self._target_is_other_corpus
+            self._query_log, self._frame, target_is_other_corpus=self._target_is_other_corpus
         )
         if both is not None:
             self._try([both])
@@ -185,9 +192,10 @@ class AdapterSearch:
 
         Training goes further from a start without labels, unless that is far behind.
         """
-        if not self._in_one_space:
+        if self._frame is None:
             return start
-        self._try(regressions(simplest_of_the_best(self._whitened).candidate))
+        power = simplest_of_the_best(self._whitened).candidate.complexity.strength
+        self._try(regressions(power, self._frame))
         best = best_of(self._judged)
         _, certain_gain = best.gain_over(start)
         return best if certain_gain > 0 else start
@@ -215,7 +223,9 @@ class AdapterSearch:
 
     def _try_small_families(self, scale: float) -> None:
         """Train what seldom wins, where a trial costs little."""
-        if not self._few_trials:
+        # They start as the identity, which only the passages' own model has.
+        framed = self._frame is not None and self._frame.weight is not None
+        if not self._few_trials and not framed:
             self._try(small_families(replace(self._options, scale=scale), *self._dims))
 
     def _try_memory(self, start: JudgedCandidate, scale: float) -> None:

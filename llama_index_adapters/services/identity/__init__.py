@@ -1,0 +1,1 @@
+"""What tells one model from another: everything that can change an answer."""

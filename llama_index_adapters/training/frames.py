@@ -1,0 +1,123 @@
+"""Where training starts when several models embed queries: maps without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llama_index_adapters.adapters.learned.base import BaseAdapter
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
+from llama_index_adapters.alignment.align import FEWEST, align
+from llama_index_adapters.retrieval.arrays import FloatArray
+from llama_index_adapters.retrieval.query_blocks import base_number
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+
+# How much the other models' maps weigh beside the base model's own vector.
+SHARES = (0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A map of queries into the space of the passages that no label has shaped.
+
+    Attributes:
+        name: what it is, in words.
+        weight: ``(passage_dim, query_dim)``, for rows of unit length; None when queries are
+            there already.
+        rank: among frames, how far it is from the simplest; 0 for that.
+        has_base: whether the passages' own model is asked.
+    """
+
+    name: str
+    weight: FloatArray | None
+    rank: int = 0
+    has_base: bool = True
+
+    def then(self, weight: FloatArray) -> NDArray[np.float32]:
+        """Return the map that goes through this one first, then through ``weight``."""
+        if self.weight is None:
+            return weight
+        product: NDArray[np.float32] = weight @ self.weight
+        return product
+
+    @property
+    def stands_for_base(self) -> FloatArray | None:
+        """The map, where it stands for a base model that is not asked."""
+        return None if self.has_base else self.weight
+
+    def adapter(self, query_dim: int) -> BaseAdapter:
+        """Return the frame as an adapter."""
+        return IdentityAdapter(query_dim) if self.weight is None else linear(self.weight)
+
+
+def linear(weight: FloatArray) -> LinearAdapter:
+    """Return the linear adapter with this weight ``(passage_dim, query_dim)``."""
+    adapter = LinearAdapter(weight.shape[1], weight.shape[0])
+    adapter.load_arrays({"linear.weight": np.ascontiguousarray(weight, dtype=np.float32)})
+    return adapter
+
+
+def first_frame(data: VectorDataset) -> Frame | None:
+    """Return what queries are before anything is learned.
+
+    It is the base model's own vector where that model is asked, else the map without labels;
+    None when neither is there.
+    """
+    base = base_number(data.blocks)
+    if base is not None:
+        if len(data.blocks) == 1:
+            return Frame("identity", None)
+        return Frame("the index's own model", _placed(data, {base: 1.0}))
+    others = _aligned(data)
+    if len(others) < len(data.blocks):
+        return None
+    return Frame("without labels", _weight(data, others), has_base=False)
+
+
+def started(adapter: BaseAdapter, data: VectorDataset) -> BaseAdapter:
+    """Let a linear adapter of several models' vectors start where nothing is learned yet."""
+    frame = None if data.queries.shape[1] == data.passages.shape[1] else first_frame(data)
+    arrays = adapter.arrays()
+    if frame is not None and frame.weight is not None and "linear.weight" in arrays:
+        adapter.load_arrays({**arrays, "linear.weight": frame.weight})
+    return adapter
+
+
+def further_frames(data: VectorDataset) -> Iterator[Frame]:
+    """Yield the base model's vector with the others' beside it, the lightest first."""
+    base = base_number(data.blocks)
+    others = _aligned(data) if base is not None else {}
+    for rank, share in enumerate(SHARES if others else (), start=1):
+        assert base is not None
+        identity = np.eye(data.passages.shape[1], dtype=np.float32)
+        maps = {base: identity, **{number: share * part for number, part in others.items()}}
+        yield Frame(f"the index's own model and {share:g} of the others", _weight(data, maps), rank)
+
+
+def _aligned(data: VectorDataset) -> dict[int, FloatArray]:
+    """Return the map without labels of each other model that embedded a sample of passages."""
+    return {
+        number: align(block.sample.embedded, block.sample.stored).weight
+        for number, block in enumerate(data.blocks)
+        if block.sample is not None and len(block.sample.stored) >= FEWEST
+    }
+
+
+def _placed(data: VectorDataset, scales: dict[int, float]) -> FloatArray:
+    identity = np.eye(data.passages.shape[1], dtype=np.float32)
+    return _weight(data, {number: scale * identity for number, scale in scales.items()})
+
+
+def _weight(data: VectorDataset, maps: dict[int, FloatArray]) -> NDArray[np.float32]:
+    """Put maps of blocks at length one side by side, as a map of rows at length one."""
+    scale = np.float32(np.sqrt(len(data.blocks)))
+    parts = [
+        scale * maps[number]
+        if number in maps
+        else np.zeros((data.passages.shape[1], block.dim), np.float32)
+        for number, block in enumerate(data.blocks)
+    ]
+    return np.concatenate(parts, axis=1).astype(np.float32)
