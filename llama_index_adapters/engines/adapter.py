@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
+from llama_index_adapters.adapters.disk.asked_section import asked_section, read_asked_section
 from llama_index_adapters.adapters.disk.config import QueryModel
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
+from llama_index_adapters.adapters.disk.read import read_adapter
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.families import CUSTOM, DEFAULT_ADAPTER, AdapterName, kind_of
 from llama_index_adapters.checks import as_path
@@ -200,7 +202,11 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
 
         adapter = load_adapter(model_path, model_cls)
         start = None if _kind(adapter) == "identity" else adapter
-        return cls(dataset, embed_model, adapter_model=start, options=options, **kwargs)
+        engine = cls(dataset, embed_model, adapter_model=start, options=options, **kwargs)
+        if start is not None:
+            earlier = read_adapter(model_path).metadata()
+            engine._data.asked_before = read_asked_section(earlier.sections)
+        return engine
 
     def finetune(self, **train_kwargs: Any) -> FinetuneResult:
         """Embed what is missing, train, judge, save.
@@ -239,7 +245,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 logger.info("%s", record)
         comparison = None
         if trained.base is not None:
-            comparison = compare(trained.base, trained.adapted, seed=options.seed)
+            seen = trained.seen if self._data.is_first_training else None
+            comparison = compare(trained.base, trained.adapted, seed=options.seed, seen=seen)
             judged = train if vectors.validation is None else vectors.validation
             comparison = replace(comparison, copies=Copies(judged.n_copies))
         evaluated = time.perf_counter()
@@ -256,7 +263,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             },
             texts_embedded=vectors.cost.texts,
         )
-        self._save(result, adapter, train, options)
+        self._save(result, adapter, vectors, options)
         self._trained = trained.adapter
         self._result = result
         return result
@@ -340,11 +347,14 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self,
         result: FinetuneResult,
         adapter: str,
-        train: VectorDataset,
+        vectors: TrainingVectors,
         options: TrainingOptions,
     ) -> None:
+        train = vectors.train
         model = None if self.embed_model is None else IdentifiedModel(self.embed_model)
         metrics = {"base": result.base, "adapted": result.adapted}
+        if result.comparison is not None:
+            metrics |= result.comparison.kinds_to_dict()
         metadata = AdapterMetadata(
             query_models=(
                 QueryModel()
@@ -366,6 +376,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 "copies": train.n_copies,
             },
             metrics={name: dict(values) for name, values in metrics.items() if values is not None},
+            sections=asked_section(self._data.asked(vectors)),
         )
         self._fingerprint = save_adapter(
             self._output_path, result.trained.adapter, metadata=metadata

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llama_index_adapters.adapters.disk.asked_section import read_asked_section
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
-from llama_index_adapters.questions.question_set import Questions
+from llama_index_adapters.questions.question_set import Questions, as_dataset
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.embed import Embedder
@@ -65,7 +66,9 @@ def evaluate(
         show_progress: show a progress bar while the model works.
 
     Returns:
-        The metrics at 10 of base and adapted, with the gain's interval.
+        The metrics at 10 of base and adapted, with the gain's interval; and both for the questions
+        about passages that training asked about and for the others, unless the adapter does not
+        say which those are.
 
     Raises:
         InvalidOptionError: for a model without an adapter, or a value that cannot be used.
@@ -83,7 +86,11 @@ def evaluate(
     embedded = embedder.dataset(dataset, similarity=similarity)
     started = time.perf_counter()
     adapted = embed_model.transform_queries(embedded.data.queries)
-    comparison = compare_queries(embedded.data, adapted, seed=seed, merge_copies=merge_copies)
+    asked = read_asked_section(embed_model.adapter_metadata.sections)
+    seen = None if asked is None else asked.seen_by(embedded.data, as_dataset(dataset).corpus)
+    comparison = compare_queries(
+        embedded.data, adapted, seed=seed, merge_copies=merge_copies, seen=seen
+    )
     seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
     return Evaluation(comparison, embedded.cost.texts, seconds)
 

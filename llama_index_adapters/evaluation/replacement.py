@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llama_index_adapters.adapters.disk.asked_section import read_asked_section
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import ModelMismatchError
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.evaluation.evaluate import require_adapted
-from llama_index_adapters.questions.question_set import Questions
+from llama_index_adapters.questions.question_set import Questions, as_dataset
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.embed import Embedder
@@ -71,7 +72,8 @@ def compare_adapters(
 ) -> Replacement:
     """Compare two adapters of one base model on the same questions and the same vectors.
 
-    Take questions that neither has been trained on, as people ask them now.
+    Take questions that neither has been trained on, as people ask them now. A passage counts as
+    seen when the training of either asked about it.
 
     Args:
         in_use: the adapted model that serves today.
@@ -107,12 +109,19 @@ def compare_adapters(
     embedder = Embedder(base, store, show_progress=show_progress)
     embedded = embedder.dataset(dataset, similarity=similarity)
     started = time.perf_counter()
+    asked = [
+        read_asked_section(model.adapter_metadata.sections) for model in (in_use, candidate)
+    ]
+    seen = None
+    if asked[0] is not None and asked[1] is not None:
+        seen = (asked[0] | asked[1]).seen_by(embedded.data, as_dataset(dataset).corpus)
     comparison = compare_queries(
         embedded.data,
         candidate.transform_queries(embedded.data.queries),
         base_queries=in_use.transform_queries(embedded.data.queries),
         seed=seed,
         merge_copies=merge_copies,
+        seen=seen,
     )
     seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}
     return Replacement(comparison, embedded.cost.texts, seconds)

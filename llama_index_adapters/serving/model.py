@@ -18,6 +18,7 @@ from llama_index.core.callbacks import CallbackManager
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
+from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.served.base import (
     SHORTEST,
     adapt,
@@ -145,6 +146,11 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
     def class_name(cls) -> str:
         """Return the name LlamaIndex serializes the class under."""
         return "AdapterEmbeddingModel"
+
+    @property
+    def adapter_metadata(self) -> AdapterMetadata:
+        """What was saved beside the adapter's weights."""
+        return self._saved.metadata
 
     def transform_queries(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Adapt many query vectors of the base model at once, as each query would be.

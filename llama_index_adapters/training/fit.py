@@ -69,7 +69,7 @@ def _fit(
     run = train_adapter(adapter, train, validation, options, unseen=fold.unseen, session=session)
     adapted = run.judged[run.best_epoch]
     if validation.queries.shape[1] != validation.passages.shape[1]:
-        return TrainingResult(adapter, None, adapted, run.history)
+        return TrainingResult(adapter, None, adapted, run.history, seen=fold.seen)
     judges = ValidationShare(validation, session.workers)
     base = judges.judge(judges.queries)
     gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
@@ -83,7 +83,7 @@ def _fit(
             len(gains),
         )
         adapter, adapted = IdentityAdapter(train.queries.shape[1]), base
-    return TrainingResult(adapter, base, adapted, run.history)
+    return TrainingResult(adapter, base, adapted, run.history, seen=fold.seen)
 
 
 def carve_validation(data: VectorDataset, *, seed: int) -> Fold:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from llama_index_adapters.retrieval.asked_passages import AskedPassages
 from llama_index_adapters.retrieval.copies import merged
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -39,6 +41,11 @@ class Fold:
     train: VectorDataset
     validation: VectorDataset
     unseen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """``(n_held_out,)``: whether the part to learn from asks about a query's passages too."""
+        return AskedPassages.of(self.train).seen_by(self.validation)
 
 
 def holdout_unit(data: VectorDataset) -> HoldoutUnit:

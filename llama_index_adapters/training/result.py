@@ -62,6 +62,8 @@ class TrainingResult:
             training.
         history: one record per epoch; empty after a search.
         trials: what a search tried, in its order; empty after one training.
+        seen: ``(n_queries,)`` whether each of those validation queries is about a passage that
+            the model which judged it had been trained on.
     """
 
     adapter: BaseAdapter
@@ -69,3 +71,4 @@ class TrainingResult:
     adapted: PerQueryMetrics = field(repr=False)
     history: tuple[EpochRecord, ...] = ()
     trials: tuple[Trial, ...] = ()
+    seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool), repr=False)

@@ -155,6 +155,7 @@ class AdapterSearch:
             None if base is None else base.metrics,
             chosen.metrics,
             trials=tuple(trial.as_trial(base, chosen=trial is chosen) for trial in self._judged),
+            seen=np.concatenate([fold.seen for fold in self._folds]),
         )
 
     def _try(self, candidates: Sequence[Candidate]) -> list[JudgedCandidate]:
