@@ -166,10 +166,10 @@ class Comparison:
 
     def _kinds_text(self) -> str:
         if self.seen is None or self.unseen is None:
-            return "about passages that training asked about or did not: unknown"
+            return "seen and unseen: unknown, which passages training asked about"
         return (
-            f"{self.seen.queries:,} about passages that training asked about (seen), "
-            f"{self.unseen.queries:,} others (unseen)"
+            f"seen: {self.seen.queries:,} about passages training asked about; "
+            f"unseen: {self.unseen.queries:,} others"
         )
 
     def _changes(self) -> NDArray[np.float64]:

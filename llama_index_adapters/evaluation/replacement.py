@@ -109,9 +109,7 @@ def compare_adapters(
     embedder = Embedder(base, store, show_progress=show_progress)
     embedded = embedder.dataset(dataset, similarity=similarity)
     started = time.perf_counter()
-    asked = [
-        read_asked_section(model.adapter_metadata.sections) for model in (in_use, candidate)
-    ]
+    asked = [read_asked_section(model.adapter_metadata.sections) for model in (in_use, candidate)]
     seen = None
     if asked[0] is not None and asked[1] is not None:
         seen = (asked[0] | asked[1]).seen_by(embedded.data, as_dataset(dataset).corpus)

@@ -72,7 +72,10 @@ def _kinds(metrics: Mapping[str, Any]) -> list[str]:
     if not isinstance(metrics.get("base"), Mapping):
         return []
     rows = []
-    for name, word in (("seen", "passages that training asked about"), ("unseen", "other passages")):
+    for name, word in (
+        ("seen", "passages that training asked about"),
+        ("unseen", "other passages"),
+    ):
         kind = metrics.get(name)
         if not isinstance(kind, Mapping):
             return ["Changes on passages that training asked about, and on others: unknown."]
