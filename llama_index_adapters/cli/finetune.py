@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -322,6 +322,8 @@ def _write_figures(
         texts_embedded=figures.texts_embedded,
     )
     record["target_corpus"] = finetuned.target_corpus
+    for name, part in (("outlook", finetuned.outlook), ("best_trial", finetuned.best_trial)):
+        record[name] = None if part is None else asdict(part)
     if without is not None:
         record["without_target_corpus"] = without.adapted
     write_result(path, record)
@@ -379,8 +381,10 @@ def _show_adapter(out: Console, finetuned: FinetuneResult, json: Path | None) ->
     if finetuned.adapter == "identity":
         out.print(
             "Training gained nothing on the validation questions, so the adapter is the "
-            "identity: it leaves questions as they are.\n"
+            "identity: it leaves questions as they are."
         )
+    if finetuned.why:
+        out.print(f"\n{finetuned.why}")
     written = "" if json is None else f", these figures to {json}"
     out.print(
         f"\nAdapter ({finetuned.adapter}) written to {finetuned.path}{written}.\n", soft_wrap=True

@@ -20,6 +20,7 @@ from llama_index_adapters.training.holdout import (
 )
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.outlook import best_trial, outlook_of
 from llama_index_adapters.training.result import SELECTION_METRIC, TrainingResult
 from llama_index_adapters.training.session import UNWATCHED, TrainingSession
 from llama_index_adapters.training.threads import training_threads
@@ -66,6 +67,11 @@ def _fit(
     adapter: BaseAdapter, fold: Fold, options: TrainingOptions, session: TrainingSession
 ) -> TrainingResult:
     train, validation = fold.train, fold.validation
+    # Without a bound, the usual one says how certain the gain is.
+    certainty = options.certainty or TrainingOptions.certainty
+    outlook = outlook_of([fold], certainty)
+    if outlook is not None:
+        logger.info("%s", outlook)
     run = train_adapter(adapter, train, validation, options, unseen=fold.unseen, session=session)
     adapted = run.judged[run.best_epoch]
     if validation.queries.shape[1] != validation.passages.shape[1]:
@@ -73,17 +79,15 @@ def _fit(
     judges = ValidationShare(validation, session.workers)
     base = judges.judge(judges.queries)
     gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
-    if options.certainty and lower_end(gains, options.certainty) <= 0:
-        logger.info(
-            "No epoch beat the base model's validation nDCG@10 of %.4f by more than chance "
-            "does (the best gained %.4f on %d queries); the result is the identity, which "
-            "leaves queries as they are. certainty=0 would keep the best epoch all the same.",
-            base[SELECTION_METRIC].mean(),
-            gains.mean(),
-            len(gains),
-        )
+    kept = not options.certainty or lower_end(gains, options.certainty) > 0
+    name = f"{type(adapter).__name__} after epoch {run.best_epoch}"
+    best = best_trial(name, gains, certainty, kept=kept)
+    if not kept:
+        logger.info("%s certainty=0 would keep it all the same.", best)
         adapter, adapted = IdentityAdapter(train.queries.shape[1]), base
-    return TrainingResult(adapter, base, adapted, run.history, seen=fold.seen)
+    return TrainingResult(
+        adapter, base, adapted, run.history, seen=fold.seen, outlook=outlook, best=best
+    )
 
 
 def carve_validation(data: VectorDataset, *, seed: int) -> Fold:

@@ -17,7 +17,8 @@ from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.holdout import holdout_unit
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.training.result import TrainingResult
+from llama_index_adapters.training.outlook import best_trial, outlook_of
+from llama_index_adapters.training.result import BestTrial, TrainingResult
 from llama_index_adapters.training.search import plan
 from llama_index_adapters.training.search.candidates import (
     Candidate,
@@ -31,6 +32,7 @@ from llama_index_adapters.training.search.candidates import (
     whitenings,
 )
 from llama_index_adapters.training.search.judging import (
+    CERTAINTY,
     JudgedCandidate,
     best_of,
     judge_candidate,
@@ -140,6 +142,9 @@ class AdapterSearch:
             training_threads(self._train, n_judged=n_judged, options=self._options),
             tqdm(desc="Trials", unit="trial", disable=not self._session.show_progress) as self._bar,
         ):
+            outlook = outlook_of(self._folds, CERTAINTY)
+            if outlook is not None:
+                logger.info("%s", outlook)
             start = self._try_starts_without_labels()
             start = self._try_regressions(start)
             rate = self._try_learning_rates(start)
@@ -156,6 +161,8 @@ class AdapterSearch:
             chosen.metrics,
             trials=tuple(trial.as_trial(base, chosen=trial is chosen) for trial in self._judged),
             seen=np.concatenate([fold.seen for fold in self._folds]),
+            outlook=outlook,
+            best=self._best(chosen),
         )
 
     def _try(self, candidates: Sequence[Candidate]) -> list[JudgedCandidate]:
@@ -230,6 +237,19 @@ class AdapterSearch:
         if self._base is not None and chosen.gain_over(self._base)[1] <= 0:
             return self._base
         return chosen
+
+    def _best(self, chosen: JudgedCandidate) -> BestTrial | None:
+        """Return what was chosen, or what would have been if its gain were certain."""
+        base = self._base
+        if base is None:
+            return None
+        best = chosen
+        if chosen is base:
+            best = best_of([trial for trial in self._judged if trial is not base])
+        gains = best.ndcg - base.ndcg
+        result = best_trial(best.candidate.name, gains, CERTAINTY, kept=best is chosen)
+        logger.info("%s", result)
+        return result
 
     def _train_on_everything(self, chosen: JudgedCandidate) -> BaseAdapter:
         """Make the chosen adapter from the whole training set, for the corpus it will search.
