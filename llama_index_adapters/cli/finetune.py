@@ -129,6 +129,17 @@ BiasOption = Annotated[
         show_default="as the adapter does",
     ),
 ]
+UnseenShareOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        min=0,
+        max=1,
+        help="The share of later questions that will be about passages nobody has asked about; "
+        "auto weighs them so much when it chooses.",
+        show_default="estimated from TRAIN.json",
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(
@@ -154,6 +165,7 @@ def finetune(
     batch_size: BatchSizeOption = TrainingOptions.batch_size,
     learning_rate: LearningRateOption = None,
     bias: BiasOption = None,
+    unseen_share: UnseenShareOption = None,
     seed: SeedOption = TrainingOptions.seed,
     device: DeviceOption = TrainingOptions.device,
 ) -> None:
@@ -167,6 +179,7 @@ def finetune(
     how = {"adapter": adapter, "epochs": epochs, "batch_size": batch_size, "bias": bias}
     # The rate is only handed on when it was given: it turns off the search for the best adapter.
     how |= {} if learning_rate is None else {"learning_rate": learning_rate}
+    how |= {} if unseen_share is None else {"unseen_share": unseen_share}
     training = _Training(sets, base_model, shared, {**how, "device": device})
 
     searches = adapter == DEFAULT_ADAPTER and bias is None and learning_rate is None

@@ -91,8 +91,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         options: how to train, as one object beside or instead of options by name; an option
             given both ways has to have one value. With ``"auto"`` they leave the search on: it
             takes the most epochs, the largest batch, the optimizer, ``weight_decay``,
-            ``warmup``, ``max_grad_norm``, ``negatives``, ``mined``, ``precision``, ``device``
-            and ``seed`` from them and decides the others itself.
+            ``warmup``, ``max_grad_norm``, ``negatives``, ``mined``, ``precision``, ``device``,
+            ``unseen_share`` and ``seed`` from them and decides the others itself.
         **train_kwargs: any other :class:`~llama_index_adapters.training.options.TrainingOptions`
             (``learning_rate``, ``weight_decay``, ``patience``, …), among them LlamaIndex's
             ``steps_per_epoch``, ``optimizer_class``, ``optimizer_params`` and
@@ -315,6 +315,12 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             raise InvalidOptionError(
                 f"{unused} is given, but only the search (adapter='auto', without adapter_model, "
                 f"bias or options of one training) uses it. Leave {unused} out, or those."
+            )
+        if self._options.unseen_share is not None and not self._choice.searches(family):
+            raise InvalidOptionError(
+                "unseen_share is given, but only the search (adapter='auto', without "
+                "adapter_model, bias or options of one training) weighs questions by it. Leave "
+                "unseen_share out, or those."
             )
         return family
 

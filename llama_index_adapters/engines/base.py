@@ -104,7 +104,7 @@ class FinetuneResult:
 
         Empty when queries and passages have different dimensions, so that there is no base.
         """
-        said = (self.outlook, self.best_trial)
+        said = (self.outlook, self.trained.kinds, self.best_trial)
         return "\n".join(str(part) for part in said if part is not None)
 
     def __str__(self) -> str:

@@ -81,7 +81,8 @@ def _fit(
     gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
     kept = not options.certainty or lower_end(gains, options.certainty) > 0
     name = f"{type(adapter).__name__} after epoch {run.best_epoch}"
-    best = best_trial(name, gains, certainty, kept=kept)
+    low = lower_end(gains, certainty)
+    best = best_trial(name, float(gains.mean()), low, len(gains), certainty, kept=kept)
     if not kept:
         logger.info("%s certainty=0 would keep it all the same.", best)
         adapter, adapted = IdentityAdapter(train.queries.shape[1]), base

@@ -13,7 +13,7 @@ from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import metrics_at_k
 from llama_index_adapters.training.closed_form import regression
-from llama_index_adapters.training.holdout import Fold, lower_end
+from llama_index_adapters.training.holdout import Fold
 from llama_index_adapters.training.result import SELECTION_METRIC, BestTrial, Outlook
 
 # A gain that is worth having: how many questions would show it?
@@ -50,13 +50,15 @@ def outlook_of(folds: Sequence[Fold], certainty: float) -> Outlook | None:
         adapted = adapt(partial(_mapped, weight), judged.queries, unit_input=True)
         after = metrics_at_k(judged.top_k(adapted, 10), judged.relevance, 10)
         differences.append(after[SELECTION_METRIC] - base[SELECTION_METRIC])
+    gains = np.concatenate(differences)
+    spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
     in_first_10, in_first_100 = (np.concatenate(hits).mean() for hits in (found, near))
     return Outlook(
         queries=sum(map(len, found)),
         found=float(in_first_10),
         within_reach=float(in_first_100 - in_first_10),
         worthwhile_gain=WORTHWHILE_GAIN,
-        queries_needed=queries_needed(np.concatenate(differences), WORTHWHILE_GAIN, certainty),
+        queries_needed=queries_needed(spread, WORTHWHILE_GAIN, certainty),
         certainty=certainty,
     )
 
@@ -65,44 +67,49 @@ def _mapped(weight: NDArray[np.float32], queries: FloatArray) -> FloatArray:
     return queries @ weight.T
 
 
-def best_trial(name: str, gains: NDArray[np.float64], certainty: float, *, kept: bool) -> BestTrial:
+def best_trial(
+    name: str, gain: float, low: float, n_queries: int, certainty: float, *, kept: bool
+) -> BestTrial:
     """Return what held-out questions said of the best that was tried.
 
     Args:
         name: what was tried.
-        gains: ``(n_queries,)`` paired differences to the base model.
+        gain: its mean gain over the base model.
+        low: the lower end of that gain.
+        n_queries: how many questions it was judged on.
         certainty: how certain a gain has to be, one-sided.
         kept: whether it became the adapter.
     """
-    gain, low = float(gains.mean()), lower_end(gains, certainty)
+    spread = 0.0
+    if n_queries > 1:
+        spread = (gain - low) / float(stats.t.ppf(certainty, n_queries - 1)) * np.sqrt(n_queries)
     return BestTrial(
         name=name,
-        queries=len(gains),
+        queries=n_queries,
         gain=gain,
         low=low,
         high=min(2 * gain - low, 1.0),
         certainty=certainty,
-        queries_needed=queries_needed(gains, gain, certainty),
+        queries_needed=queries_needed(spread, gain, certainty),
         kept=kept,
     )
 
 
-def queries_needed(gains: NDArray[np.float64], gain: float, certainty: float) -> int | None:
-    """Return how many queries make a mean gain certain, with the spread of these gains.
+def queries_needed(spread: float, gain: float, certainty: float) -> int | None:
+    """Return how many queries make a mean gain certain, with such a spread of gains.
 
     It is the smallest ``n`` with ``gain > t(certainty, n - 1) · s / sqrt(n)``, where ``s`` is the
-    standard deviation of the paired differences: the paired t test. When the gain of all queries
+    spread: the paired t test. When the gain of all queries
     is that large, about half of all samples of ``n`` queries show it.
 
     Args:
-        gains: ``(n_queries,)`` paired differences.
+        spread: the standard deviation of the paired differences.
         gain: the mean gain that is to be certain.
         certainty: how certain, one-sided.
 
     Returns:
         The number; None when no number of queries would do, or more than ten million.
     """
-    spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
     if gain <= 0 or spread < _NO_SPREAD:  # gains without a spread say nothing about others
         return None
 

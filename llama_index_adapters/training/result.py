@@ -35,11 +35,14 @@ class Trial:
 
     Attributes:
         name: what was tried.
-        ndcg: mean nDCG@10 over all judged queries.
-        gain: mean difference to the base model.
+        ndcg: mean nDCG@10 over the judged queries, with both kinds of questions weighted.
+        gain: mean difference to the base model, weighted likewise.
         gain_low: the lower end of that gain at the certainty a choice needs.
         epoch: the epoch of training that was best, None for a closed form.
         chosen: whether this candidate became the adapter.
+        seen_gain: mean difference on questions about passages that training asked about; None
+            without such questions or a base.
+        unseen_gain: the same for the other questions.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Trial:
     gain_low: float | None
     epoch: int | None
     chosen: bool = False
+    seen_gain: float | None = None
+    unseen_gain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,44 @@ class Outlook:
         return (
             f"{text} A gain of {self.worthwhile_gain:g} nDCG@10 takes about "
             f"{self.queries_needed:,} held-out questions to be certain ({self.certainty:.1%})."
+        )
+
+
+@dataclass(frozen=True)
+class JudgedKinds:
+    """The questions that a search judged by.
+
+    Attributes:
+        seen: how many are about passages that the part which was learned from asks about.
+        unseen: how many are not.
+        unseen_share: how much the latter weigh in the choice, from 0 to 1.
+        enough: a kind with fewer questions is not judged by itself.
+    """
+
+    seen: int
+    unseen: int
+    unseen_share: float
+    enough: int
+
+    @property
+    def both_judged(self) -> bool:
+        """Whether there are enough questions of both kinds to weigh them."""
+        return min(self.seen, self.unseen) >= self.enough
+
+    def __str__(self) -> str:
+        """Return it in a sentence."""
+        if self.both_judged:
+            return (
+                f"Chosen by {self.seen:,} held-out questions about passages that training asked "
+                f"about, which weigh {1 - self.unseen_share:.0%}, and {self.unseen:,} about "
+                f"others, which weigh {self.unseen_share:.0%} (unseen_share)."
+            )
+        lacking = "passages that training asked about"
+        if self.unseen < self.seen:
+            lacking = "passages that training did not ask about"
+        return (
+            f"Questions about {lacking} could not be held out ({min(self.seen, self.unseen)} of "
+            f"{self.seen + self.unseen:,}): the gain on them is not judged."
         )
 
 
@@ -150,6 +193,7 @@ class TrainingResult:
             the model which judged it had been trained on.
         outlook: how much could be gained, before training; None without a base.
         best: the best that was tried, kept or not; None without a base.
+        kinds: the kinds of questions that a search judged by; None after one training.
     """
 
     adapter: BaseAdapter
@@ -160,3 +204,4 @@ class TrainingResult:
     seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool), repr=False)
     outlook: Outlook | None = None
     best: BestTrial | None = None
+    kinds: JudgedKinds | None = None
