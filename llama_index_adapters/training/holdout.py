@@ -78,10 +78,10 @@ def asked_again(data: VectorDataset) -> NDArray[np.bool_]:
 def expected_unseen_share(data: VectorDataset, corpus_size: int) -> float:
     """Return what share of later queries is expected to be about passages nobody asked about.
 
-    It is the largest of three: the share of queries whose passages no other query asks about, which
-    estimates it where queries come as people ask them (Good, Biometrika 1953), and half of the
-    share of the corpus that nobody asked about, since queries written for some of the passages
-    say nothing of those that people will ask about; and a tenth, since documents are added.
+    It is the mean of two: the share of queries whose passages no other query asks about, which
+    estimates it where people go on asking as they did (Good, Biometrika 1953), and the share of
+    the corpus that nobody asked about, which is it where they come to ask about everything. At
+    least a tenth, since documents are added.
 
     Args:
         data: the training set.
@@ -89,7 +89,8 @@ def expected_unseen_share(data: VectorDataset, corpus_size: int) -> float:
     """
     alone = 1 - float(asked_again(data).mean())
     asked = len(np.unique(_merged(data).passages))
-    return max(alone, (1 - min(1.0, asked / corpus_size)) / 2, _LEAST_UNSEEN)
+    never_asked = 1 - min(1.0, asked / corpus_size)
+    return max((alone + never_asked) / 2, _LEAST_UNSEEN)
 
 
 def most_judged(data: VectorDataset) -> int:
