@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -107,10 +107,12 @@ class Alignment:
     Attributes:
         weight: ``(old_dim, new_dim)``; ``q' = weight @ q`` for a query of unit length.
         report: how good it is.
+        by_kind: the best map of each kind, likewise.
     """
 
     weight: NDArray[np.float32] = field(repr=False)
     report: AlignmentReport
+    by_kind: Mapping[str, NDArray[np.float32]] = field(repr=False)
 
 
 def align(
@@ -149,7 +151,7 @@ def align(
         sample = _Sample(new, old, *_checked_queries(new_queries, old_queries, sample))
     judged = _judged(sample, _fold_numbers(len(new), seed))
     chosen = max(judged, key=lambda recipe: judged[recipe].first.mean())
-    weight = dict(maps(new, old, extra=sample.extra()))[chosen]
+    made = dict(maps(new, old, extra=sample.extra()))
     curve = _curve(sample, chosen, seed)
     best = judged[chosen]
     curve = (*curve, Point(len(new), float(best.kept.mean())))
@@ -164,7 +166,9 @@ def align(
         curve=curve,
         with_thousand_more=_extrapolated(curve, len(new) + 1000),
     )
-    return Alignment(weight, report)
+    best_of_kind = {recipe.kind: recipe for recipe in reversed(ranked)}
+    by_kind = {kind: made[recipe] for kind, recipe in sorted(best_of_kind.items())}
+    return Alignment(made[chosen], report, by_kind)
 
 
 @dataclass(frozen=True, eq=False)

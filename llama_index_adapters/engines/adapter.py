@@ -327,17 +327,13 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             InvalidOptionError: when something was given that only a search would use.
         """
         family = self._choice.family(set(train_kwargs) - {_SHOW_PROGRESS_BAR})
-        if self._data.unlabelled and not self._choice.searches(family):
-            unused = next(iter(self._data.unlabelled))
+        of_a_search = [*self._data.unlabelled]
+        of_a_search += [] if self._options.unseen_share is None else ["unseen_share"]
+        if of_a_search and not self._choice.searches(family):
+            unused = of_a_search[0]
             raise InvalidOptionError(
                 f"{unused} is given, but only the search (adapter='auto', without adapter_model, "
                 f"bias or options of one training) uses it. Leave {unused} out, or those."
-            )
-        if self._options.unseen_share is not None and not self._choice.searches(family):
-            raise InvalidOptionError(
-                "unseen_share is given, but only the search (adapter='auto', without "
-                "adapter_model, bias or options of one training) weighs questions by it. Leave "
-                "unseen_share out, or those."
             )
         return family
 

@@ -143,9 +143,9 @@ class Comparison:
             table.add_row(_label(name), *_figures(self.base[name], self.adapted[name], gain))
         for word, kind in (("seen", self.seen), ("unseen", self.unseen)):
             if kind is not None and kind.queries:
-                figures = (of[self.metric] for of in (kind.base, kind.adapted))
-                gain = kind.gains[self.metric]
-                table.add_row(f"{_label(self.metric)}, {word}", *_figures(*figures, gain))
+                before, after = kind.base[self.metric], kind.adapted[self.metric]
+                figures = _figures(before, after, kind.gains[self.metric])
+                table.add_row(f"{_label(self.metric)}, {word}", *figures)
         return table
 
     def __str__(self) -> str:
@@ -261,7 +261,8 @@ def compare(
         confidence=confidence,
         metric=metric,
         per_query=PerQuery(dict(base), dict(adapted)),
-        **kinds,
+        seen=kinds.get("seen"),
+        unseen=kinds.get("unseen"),
     )
 
 

@@ -57,8 +57,8 @@ def kind_of_questions(
         return QuestionKind(0)
     differences = np.stack([differences_of(base, adapted, name)[rows] for name in base])
     intervals = bootstrap_interval(differences, confidence, n_resamples, generator)
-    means = [
+    before, after = (
         {name: float(values[rows].mean()) for name, values in metrics.items()}
         for metrics in (base, adapted)
-    ]
-    return QuestionKind(count, *means, dict(zip(base, intervals, strict=True)))
+    )
+    return QuestionKind(count, before, after, dict(zip(base, intervals, strict=True)))

@@ -64,7 +64,8 @@ def outlook_of(folds: Sequence[Fold], certainty: float) -> Outlook | None:
 
 
 def _mapped(weight: NDArray[np.float32], queries: FloatArray) -> FloatArray:
-    return queries @ weight.T
+    mapped: FloatArray = queries @ weight.T
+    return mapped
 
 
 def best_trial(

@@ -203,7 +203,8 @@ class AdapterSearch:
         for frame in further_frames(self._train):
             frames[frame.name] = frame
             self._try([unchanged(frame, self._dims[0])])
-        self._frame = frames[simplest_of_the_best(self._judged).candidate.name]
+        # Training has to find the other models; from a start without them it hardly does.
+        self._frame = frames[best_of(self._judged).candidate.name]
         self._whitened = self._try(whitenings(self._frame))
         both = whitening_of_both(
             self._query_log, self._frame, target_is_other_corpus=self._target_is_other_corpus
