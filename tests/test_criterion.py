@@ -9,13 +9,14 @@ import pytest
 
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.training.frames import Frame
 from llama_index_adapters.training.holdout import expected_unseen_share, lower_end
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.search import plan
 from llama_index_adapters.training.search.candidates import (
-    identity,
     linear_from,
     part_of_the_way,
+    unchanged,
 )
 from llama_index_adapters.training.search.criterion import ENOUGH_OF_A_KIND, Criterion
 from llama_index_adapters.training.search.stages import search_adapter
@@ -121,7 +122,7 @@ class TestFolds:
 
 
 def test_part_of_the_way_is_the_mean_of_start_and_trained_weights():
-    trained = linear_from(identity(DIM), TrainingOptions(), DIM)
+    trained = linear_from(unchanged(Frame("identity", None), DIM), TrainingOptions(), DIM)
     half = part_of_the_way(trained, 0.5)
     start = {"linear.weight": np.eye(DIM, dtype=np.float32)}
     end = {"linear.weight": np.full((DIM, DIM), 3, np.float32)}

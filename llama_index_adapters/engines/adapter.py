@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -320,7 +320,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         show_progress = bool(changes.pop(_SHOW_PROGRESS_BAR, self._show_progress))
         return self._options.updated(changes, beside=[_SHOW_PROGRESS_BAR]), show_progress
 
-    def _adapter_for(self, train_kwargs: Collection[str]) -> AdapterName:
+    def _adapter_for(self, train_kwargs: Mapping[str, Any]) -> AdapterName:
         """Return the family to train, given the names of the options of this run.
 
         Raises:
@@ -328,7 +328,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         """
         family = self._choice.family(set(train_kwargs) - {_SHOW_PROGRESS_BAR})
         of_a_search = [*self._data.unlabelled]
-        of_a_search += [] if self._options.unseen_share is None else ["unseen_share"]
+        if train_kwargs.get("unseen_share", self._options.unseen_share) is not None:
+            of_a_search.append("unseen_share")
         if of_a_search and not self._choice.searches(family):
             unused = of_a_search[0]
             raise InvalidOptionError(

@@ -96,6 +96,17 @@ def _options() -> Iterator[BadInput]:
             "unseen_share is given, but only the search",
         ),
         (
+            "a share for one run of one training",
+            lambda d: EmbeddingAdapterFinetuneEngine(
+                synonym_questions(3),
+                CountingEmbedding(),
+                adapter="linear",
+                model_output_path=d / "adapter",
+                store=d / "store.sqlite3",
+            ).finetune(unseen_share=0.5),
+            "unseen_share is given, but only the search",
+        ),
+        (
             "a log beside a bias",
             engine(query_log=["a"], bias=True),
             "query_log is given, but only the search",
