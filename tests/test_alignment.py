@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.linalg import orthogonal_procrustes
+from scipy.linalg import fractional_matrix_power, orthogonal_procrustes
 from sklearn.linear_model import Ridge
 
 from llama_index_adapters.alignment.align import align
@@ -48,6 +48,21 @@ class TestMaps:
         np.testing.assert_allclose(
             direction(dict(maps(new, old))[Recipe("procrustes")]), direction(rotation.T), atol=1e-5
         )
+
+    def test_whitened_is_the_cross_moment_between_inverse_roots_of_scipy(self):
+        new, old = two_models()
+        made = dict(maps(new, old))
+        new, old = new.astype(np.float64), old.astype(np.float64)
+        for strength in STRENGTHS:
+            roots = []
+            for x in (old, new):
+                moment = x.T @ x
+                ridge = strength * np.diag(moment).mean() * np.eye(len(moment))
+                roots.append(fractional_matrix_power(moment + ridge, -0.5))
+            weight = roots[0] @ (old.T @ new) @ roots[1]
+            np.testing.assert_allclose(
+                direction(made[Recipe("whitened", strength)]), direction(weight), atol=2e-5
+            )
 
     def test_passages_come_out_at_length_one(self):
         new, old = two_models()

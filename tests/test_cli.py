@@ -224,6 +224,7 @@ def test_the_adapter_is_searched_for_unless_an_option_says_how_to_train(
     for words, adapter in (
         ("", "auto"),
         ("--epochs 9", "auto"),
+        ("--unseen-share 0.5", "auto"),
         ("--learning-rate 0.1", "linear"),
         ("--bias", "linear"),
     ):

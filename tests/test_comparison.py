@@ -226,6 +226,56 @@ def test_metrics_that_cannot_be_compared_are_refused(subtests):
             compare(base, adapted)
 
 
+class TestSeenAndUnseen:
+    def test_each_kind_has_its_numbers_means_and_gain(self):
+        base, adapted = metrics([0.0, 0.5, 1.0, 0.2]), metrics([1.0, 1.0, 1.0, 0.1])
+        result = compare(base, adapted, seen=[True, True, False, False])
+        assert (result.seen.queries, result.unseen.queries) == (2, 2)
+        assert result.seen.base == {"ndcg@10": 0.25}
+        assert result.seen.adapted == {"ndcg@10": 1.0}
+        assert result.seen.gains["ndcg@10"].mean == pytest.approx(0.75)
+        assert result.unseen.gains["ndcg@10"].mean == pytest.approx(-0.05)
+        assert result.unseen.gains["ndcg@10"].low < 0
+
+    def test_interval_of_a_kind_is_that_of_its_queries_alone(self):
+        base, adapted = shifted(0.05, n=100)
+        seen = np.arange(100) < 40
+        alone = compare(*({k: v[seen] for k, v in m.items()} for m in (base, adapted)))
+        assert compare(base, adapted, seen=seen).seen.gains == alone.gains
+
+    def test_they_are_in_the_table_and_in_json(self):
+        base, adapted = shifted(0.05, n=1300)
+        result = compare(base, adapted, seen=np.arange(1300) < 1200)
+        text = str(result)
+        for word, kind in (("seen", result.seen), ("unseen", result.unseen)):
+            row = next(line for line in text.splitlines() if f"nDCG@10, {word}" in line)
+            mean, low, high = kind.gains["ndcg@10"]
+            assert f"{mean:+.4f}" in row
+            assert f"{low:+.4f} to {high:+.4f}" in row
+        assert "seen: 1,200 about passages training asked about; unseen: 100 others" in text
+        assert max(map(len, text.splitlines())) <= 80
+        written = json.loads(json.dumps(result.to_dict()))
+        assert written["seen"]["queries"] == 1200
+        assert written["unseen"]["gains"]["ndcg@10"]["low"] == result.unseen.gains["ndcg@10"].low
+
+    def test_a_kind_without_questions_says_so(self):
+        result = compare(*shifted(0.05, n=20), seen=np.zeros(20, bool))
+        assert result.seen.queries == 0
+        assert "nDCG@10, seen" not in str(result)
+        assert "seen: 0 about passages" in str(result)
+
+    def test_without_knowledge_they_are_unknown(self):
+        result = compare(*shifted(0.05, n=20))
+        assert result.seen is result.unseen is None
+        assert result.to_dict()["seen"] is None
+        assert "seen and unseen: unknown" in str(result)
+
+    @pytest.mark.parametrize("seen", [[True, False], [1, 0, 1], [[True, True, False]]])
+    def test_what_is_not_one_truth_value_for_each_query_is_refused(self, seen):
+        with pytest.raises(InvalidVectorsError, match="True or False for each of the 3 queries"):
+            compare(metrics([0, 0, 0]), metrics([1, 1, 1]), seen=seen)
+
+
 def test_impossible_options_are_refused(subtests):
     for options, message in (
         ({"confidence": 95}, "confidence is 95"),

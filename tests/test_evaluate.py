@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 import llama_index_adapters
-from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset, evaluate
+from llama_index_adapters import (
+    AdapterEmbeddingModel,
+    EmbeddingAdapterFinetuneEngine,
+    EmbeddingQAFinetuneDataset,
+    compare_adapters,
+    evaluate,
+    finetune_without_labels,
+    split_by_query,
+)
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError, ModelMismatchError
@@ -57,6 +65,69 @@ def test_every_text_is_embedded_once_and_never_again(tmp_path):
     assert (second.texts_embedded, len(base.texts)) == (0, asked)
     assert second.comparison.to_dict() == first.comparison.to_dict()
     assert set(first.seconds) == {"embed", "evaluate"}
+
+
+def test_questions_about_passages_that_training_asked_about_are_told_from_others(tmp_path):
+    base, store = WordsEmbedding(), tmp_path / "store.sqlite3"
+    train, test = split_by_query(QUESTIONS, (0.5, 0.5), seed=0)
+    engine = EmbeddingAdapterFinetuneEngine(
+        train, base, model_output_path=tmp_path / "a", store=store, show_progress=False
+    )
+    finetuned = engine.finetune()
+    again = EmbeddingQAFinetuneDataset(
+        queries=test.queries | {"again": "other words"},
+        corpus=QUESTIONS.corpus,
+        relevant_docs=test.relevant_docs | {"again": next(iter(train.relevant_docs.values()))},
+    )
+
+    model = AdapterEmbeddingModel(base, tmp_path / "a")
+    comparison = evaluate(model, again, store=store, show_progress=False).comparison
+
+    assert comparison.seen.queries == 1
+    assert comparison.unseen.queries == len(test.queries)
+    gain = comparison.unseen.gains["ndcg@10"]
+    assert f"{gain.mean:+.4f}" in str(comparison)
+    card = (tmp_path / "a" / "README.md").read_text()
+    held_out = finetuned.comparison
+    assert f"| passages that training asked about | {held_out.seen.queries} |" in card
+    assert f"{held_out.unseen.gains['ndcg@10'].mean:+.4f}" in card
+
+    # Continued: what the first training asked about is still known.
+    EmbeddingAdapterFinetuneEngine.from_model_path(
+        test,
+        base,
+        tmp_path / "a",
+        model_output_path=tmp_path / "b",
+        store=store,
+        epochs=1,
+        show_progress=False,
+    ).finetune()
+    continued = AdapterEmbeddingModel(base, tmp_path / "b")
+    comparison = evaluate(continued, QUESTIONS, store=store, show_progress=False).comparison
+    assert (comparison.seen.queries, comparison.unseen.queries) == (len(QUESTIONS.queries), 0)
+    both = compare_adapters(model, continued, test, store=store, show_progress=False).comparison
+    assert (both.seen.queries, both.unseen.queries) == (len(test.queries), 0)
+
+
+def test_an_adapter_that_does_not_say_what_was_asked_about_leaves_it_unknown(tmp_path):
+    base, store = WordsEmbedding(), tmp_path / "store.sqlite3"
+    unknown = adapted_model(tmp_path / "adapter", base)
+    asked_about_none = finetune_without_labels(
+        list(QUESTIONS.corpus.values()),
+        base,
+        model_output_path=tmp_path / "b",
+        store=store,
+        show_progress=False,
+    )
+    known = evaluate(asked_about_none, QUESTIONS, store=store, show_progress=False).comparison
+    assert (known.seen.queries, known.unseen.queries) == (0, len(QUESTIONS.queries))
+    for comparison in (
+        evaluate(unknown, QUESTIONS, store=store, show_progress=False).comparison,
+        compare_adapters(
+            unknown, asked_about_none, QUESTIONS, store=store, show_progress=False
+        ).comparison,
+    ):
+        assert comparison.seen is comparison.unseen is None
 
 
 def test_a_question_that_occurs_twice_counts_twice(tmp_path):

@@ -69,7 +69,7 @@ class TestNoGain:
         assert fitted.adapter.in_features == DIM
         assert fitted.adapted is fitted.base
         assert fitted.base["ndcg@10"].tolist() == [1.0] * 40
-        assert "No epoch beat the base model's validation nDCG@10 of 1.0000" in caplog.text
+        assert "certainty=0 would keep it all the same" in caplog.text
         assert "the result is the identity" in caplog.text
         # What was tried is still told.
         assert len(fitted.history) == 1 + OPTIONS.patience

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import pickle
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,32 @@ def both(folder):
 
 
 @pytest.fixture(scope="module")
+def alone(folder):
+    """The result of the index's own model alone, saved as ``alone``."""
+    return trained(folder, "alone", base_model(), None)[1]
+
+
+@pytest.fixture(scope="module")
+def gone(folder, index_of_gone_model):
+    """The model and result of another model, whose index was read without its own."""
+    corpus = read_index(
+        index_of_gone_model, check_model=False, show_progress=False, directory=folder
+    )
+    other = other_model()
+    train = corpus.dataset(questions(), query_embed_models=[other], store=folder / "store.sqlite")
+    engine = EmbeddingAdapterFinetuneEngine(
+        train,
+        None,
+        query_embed_models=[other],
+        model_output_path=folder / "gone",
+        show_progress=False,
+        epochs=4,
+    )
+    result = engine.finetune()
+    return engine.get_finetuned_model(), result
+
+
+@pytest.fixture(scope="module")
 def index_of_gone_model():
     nodes = [TextNode(id_=id_, text=text) for id_, text in questions().corpus.items()]
     return VectorStoreIndex(nodes, embed_model=base_model())
@@ -144,11 +171,9 @@ class TestSideBySide:
 
 
 class TestTraining:
-    def test_both_models_beat_one(self, folder, both):
-        _, alone = trained(folder, "alone", base_model(), None)
-        _, result = both
+    def test_both_models_beat_one(self, folder, both, alone):
+        model, result = both
         assert result.base == pytest.approx(alone.base)  # the index's own model, in both
-        model = both[0]
         single = AdapterEmbeddingModel(base_model(), folder / "alone")
         gained = measured(model, folder).comparison.adapted["ndcg@10"]
         assert gained > measured(single, folder).comparison.adapted["ndcg@10"]
@@ -167,31 +192,14 @@ class TestTraining:
         )
         engine.finetune()
         for model in models:
-            assert len(model.texts) == len(set(model.texts)) + len(
-                [text for text in set(model.texts) if model.texts.count(text) > 1]
-            )  # the probes of both roles aside, each text once
+            asked = Counter((kind, text) for kind, texts in model.calls for text in texts)
+            assert max(asked.values()) == 1
             assert set(model.texts) >= set(questions(per_topic=2).queries.values())
 
-    def test_an_index_whose_model_is_gone(self, folder, index_of_gone_model):
-        corpus = read_index(
-            index_of_gone_model, check_model=False, show_progress=False, directory=folder
-        )
-        other = other_model()
-        train = corpus.dataset(
-            questions(), query_embed_models=[other], store=folder / "store.sqlite"
-        )
-        engine = EmbeddingAdapterFinetuneEngine(
-            train,
-            None,
-            query_embed_models=[other],
-            model_output_path=folder / "gone",
-            show_progress=False,
-            epochs=4,
-        )
-        result = engine.finetune()
+    def test_an_index_whose_model_is_gone(self, gone, index_of_gone_model):
+        model, result = gone
         assert result.base["ndcg@10"] > 0.3  # the map without labels; chance is 0.08
         assert result.adapted["ndcg@10"] >= result.base["ndcg@10"]
-        model = engine.get_finetuned_model()
         assert model.base_embed_model is None
         retriever = index_of_gone_model.as_retriever(embed_model=model, similarity_top_k=3)
         found = [
@@ -201,7 +209,7 @@ class TestTraining:
         hits = [f"n{topic}" in ids for topic, ids in enumerate(found)]
         assert np.mean(hits) > 0.5
 
-    def test_a_result_of_another_model_has_the_length_of_the_passages(self, folder):
+    def test_a_result_of_another_model_has_the_length_of_the_passages(self, folder, gone):
         """So that a dot product and a cutoff stay in their range."""
         model = AdapterEmbeddingModel(None, folder / "gone", query_embed_models=[other_model()])
         length = read_adapter(folder / "gone").config.queries.result_length
@@ -266,7 +274,7 @@ class TestServing:
         assert model.get_text_embedding("4 is this") == model.base_embed_model.vector("4 is this")
         assert len(model.query_embed_models[1].calls) == before
 
-    def test_without_a_base_there_are_no_texts_and_no_untransformed_queries(self, folder):
+    def test_without_a_base_there_are_no_texts_and_no_untransformed_queries(self, folder, gone):
         model = AdapterEmbeddingModel(None, folder / "gone", query_embed_models=[other_model()])
         with pytest.raises(InvalidOptionError, match="texts cannot be embedded"):
             model.get_text_embedding("4 is this")
@@ -276,7 +284,7 @@ class TestServing:
             )
 
     @pytest.mark.parametrize("ask", ["one", "asynchronous"])
-    def test_a_model_that_fails_is_named(self, folder, ask):
+    def test_a_model_that_fails_is_named(self, folder, both, ask):
         models = [base_model(), other_model(fails=True)]
         model = opened(folder / "both", models)
         message = r"new failed .*RuntimeError.* beside old"
@@ -290,7 +298,7 @@ class TestServing:
             asked()
         assert "gone" in str(error.value.__cause__)
 
-    def test_other_models_or_another_order_are_refused(self, folder, subtests):
+    def test_other_models_or_another_order_are_refused(self, folder, both, subtests):
         old, new = base_model(), other_model()
         third = TopicEmbedding(model_name="third", dimension=24)
         for name, base, models, message in (
@@ -320,7 +328,7 @@ class TestServing:
         assert rebuilt.get_query_embedding("what is 3?") == expected
         assert "query_embed_models" not in model.to_dict()
 
-    def test_each_model_s_tokens_are_counted_once(self, folder):
+    def test_each_model_s_tokens_are_counted_once(self, folder, both):
         counter = TokenCountingHandler(tokenizer=str.split)
         manager = CallbackManager([counter])
         models = [base_model(callback_manager=manager), other_model()]
@@ -330,7 +338,7 @@ class TestServing:
         model.get_query_embedding("what is 3?")
         assert counter.total_embedding_token_count == 2 * 3
 
-    def test_the_card_shows_how_to_open_it(self, folder, both):
+    def test_the_card_shows_how_to_open_it(self, folder, both, gone):
         for name, call in (
             ("both", "(base_embed_model, .*, query_embed_models=[base_embed_model, other])"),
             ("gone", "(None, .*, query_embed_models=[other])"),
@@ -347,15 +355,15 @@ class TestServing:
         assert changed.fingerprint != both[0].fingerprint
 
 
-def test_evaluation_embeds_queries_with_each_model(both, folder):
+def test_evaluation_embeds_queries_with_each_model(both, alone, folder):
     found = measured(both[0], folder)
-    alone = evaluate(
+    single = evaluate(
         AdapterEmbeddingModel(base_model(), folder / "alone"),
         questions(start=10),
         store=folder / "store.sqlite",
         show_progress=False,
     )
-    assert found.comparison.base == alone.comparison.base
+    assert found.comparison.base == single.comparison.base
     replacement = compare_adapters(
         AdapterEmbeddingModel(base_model(), folder / "alone"),
         both[0],
@@ -363,7 +371,7 @@ def test_evaluation_embeds_queries_with_each_model(both, folder):
         store=folder / "store.sqlite",
         show_progress=False,
     )
-    assert replacement.comparison.base == alone.comparison.adapted
+    assert replacement.comparison.base == single.comparison.adapted
     assert replacement.comparison.adapted == found.comparison.adapted
 
 

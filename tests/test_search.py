@@ -37,6 +37,7 @@ from llama_index_adapters.training.search.candidates import (
     whitening_of_both,
     whitenings,
 )
+from llama_index_adapters.training.search.criterion import Criterion
 from llama_index_adapters.training.search.judging import (
     JudgedCandidate,
     best_of,
@@ -170,10 +171,15 @@ class TestPlan:
         assert [name.split(", whitening")[0] for name in tried[5:9]] == [
             f"regression, pull {pull}" for pull in ("10", "3", "1", "0.1")
         ]
-        *linear, low_rank, two_layer, remembered = tried[9:]
+        *linear, low_rank, two_layer, most, half, remembered = tried[9:]
         assert all(re.match(r"linear from .*, rate \de-0\d(, scale \d+)?$", n) for n in linear)
         assert [name.endswith("rate 3e-04") for name in linear[:2]] == [True, False]
         assert (low_rank, two_layer) == (f"low-rank, rank {DIM}", "two-layer")
+        assert (most, half) == (
+            f"{most.split(', 75%')[0]}, 75% of the way",
+            f"{most.split(', 75%')[0]}, 50% of the way",
+        )
+        assert most.split(", 75%")[0] in linear
         assert remembered.startswith("memory, from ")
 
     def test_of_about_equals_the_simplest_is_taken_whatever_the_order(self):
@@ -191,6 +197,7 @@ class TestPlan:
                 Candidate(str(each), each, lambda *_: LinearAdapter(DIM)),
                 None,
                 {"ndcg@10": mean + 0.1 * values},
+                Criterion(np.ones(100, bool), 0.0),
             )
             for each, mean, values in zip(complexity, means, noise, strict=True)
         ]
@@ -366,7 +373,10 @@ class TestMemory:
         topic = np.arange(240) % 60
         queries = topics[topic] + 0.1 * rng.normal(size=(240, DIM))
         data = VectorDataset(queries, passages, Relevance.from_rows(topic[:, None].tolist()))
-        found = search_adapter(data, None, OPTIONS)
+        # Who expects questions about other passages does not get one that loses on them.
+        assert not isinstance(search_adapter(data, None, OPTIONS).adapter, MemoryAdapter)
+        options = dataclasses.replace(OPTIONS, unseen_share=0.0)
+        found = search_adapter(data, None, options)
         assert isinstance(found.adapter, MemoryAdapter)
         fresh = data.queries + 0.05
         assert judge(adapt(transform_of(found.adapter), fresh), data)["ndcg@10"].mean() > 0.8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -46,11 +46,12 @@ class Point(NamedTuple):
 class AlignmentReport:
     """How much of the new model's own ranking a map keeps, on texts that it did not see.
 
-    A text stands for a query. Its own ranking of the sample's passages is the new model's, its
-    mapped ranking that of the mapped vector over the stored ones. The share kept is an nDCG@10:
-    the gain of a passage is the square of the new model's own score above its mean over the
-    passages, so that 1 means passages as good in that model's eyes as its own first ten. An index
-    has more passages than the sample, and the more there are, the less of a ranking is kept.
+    A text stands for a query. Its own ranking of the passages that the map was not made from is
+    the new model's, its mapped ranking that of the mapped vector over the stored ones. The share
+    kept is an nDCG@10: the gain of a passage is the square of the new model's own score above its
+    mean over the passages, so that 1 means passages as good in that model's eyes as its own first
+    ten. An index has more passages than those, and the more there are, the less of a ranking is
+    kept.
 
     Attributes:
         chosen: the map that was taken.
@@ -106,10 +107,12 @@ class Alignment:
     Attributes:
         weight: ``(old_dim, new_dim)``; ``q' = weight @ q`` for a query of unit length.
         report: how good it is.
+        by_kind: the best map of each kind, likewise.
     """
 
     weight: NDArray[np.float32] = field(repr=False)
     report: AlignmentReport
+    by_kind: Mapping[str, NDArray[np.float32]] = field(repr=False)
 
 
 def align(
@@ -148,7 +151,7 @@ def align(
         sample = _Sample(new, old, *_checked_queries(new_queries, old_queries, sample))
     judged = _judged(sample, _fold_numbers(len(new), seed))
     chosen = max(judged, key=lambda recipe: judged[recipe].first.mean())
-    weight = dict(maps(new, old, extra=sample.extra()))[chosen]
+    made = dict(maps(new, old, extra=sample.extra()))
     curve = _curve(sample, chosen, seed)
     best = judged[chosen]
     curve = (*curve, Point(len(new), float(best.kept.mean())))
@@ -163,7 +166,9 @@ def align(
         curve=curve,
         with_thousand_more=_extrapolated(curve, len(new) + 1000),
     )
-    return Alignment(weight, report)
+    best_of_kind = {recipe.kind: recipe for recipe in reversed(ranked)}
+    by_kind = {kind: made[recipe] for kind, recipe in sorted(best_of_kind.items())}
+    return Alignment(made[chosen], report, by_kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,10 +205,11 @@ def _judged(sample: _Sample, folds: NDArray[np.int64]) -> dict[Recipe, _Judged]:
         held = folds == number
         kept_queries = None if of_queries is None else of_queries != number
         extra = sample.extra(kept_queries)
-        texts, own = sample.new[held], np.flatnonzero(held)
+        unseen = _Sample(sample.new[held], sample.old[held])
+        texts, own = unseen.new, np.arange(len(unseen.new))
         if sample.new_queries is not None and kept_queries is not None:
             texts, own = sample.new_queries[~kept_queries], np.zeros(0, np.int64)
-        ranking = _OwnRanking(texts, own, sample)
+        ranking = _OwnRanking(texts, own, unseen)
         for recipe, weight in maps(sample.new[~held], sample.old[~held], extra=extra):
             parts.setdefault(recipe, []).append(ranking.of(weight))
     return {
@@ -219,7 +225,8 @@ class _OwnRanking:
         texts: ``(m, new_dim)``.
         own: ``(m,)`` the row of the passage that each text is, which it must not find; empty for
             queries.
-        sample: the passages.
+        sample: the passages; none that the map was made from, because the adjoint reproduces the
+            scores of those better than of the rest of an index.
     """
 
     def __init__(self, texts: FloatArray, own: NDArray[np.int64], sample: _Sample) -> None:
@@ -268,7 +275,8 @@ def _curve(sample: _Sample, chosen: Recipe, seed: int) -> tuple[Point, ...]:
         for number in range(_FOLDS):
             held = folds == number
             rows = np.flatnonzero(~held)[: int(size * (1 - 1 / _FOLDS))]
-            ranking = _OwnRanking(sample.new[held], np.flatnonzero(held), sample)
+            unseen = _Sample(sample.new[held], sample.old[held])
+            ranking = _OwnRanking(unseen.new, np.arange(len(unseen.new)), unseen)
             made = dict(maps(sample.new[rows], sample.old[rows]))
             kept.append(ranking.of(made[chosen]).kept)
         points.append(Point(size, float(np.concatenate(kept).mean())))

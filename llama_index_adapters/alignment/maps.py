@@ -7,6 +7,10 @@ Rows are passages that both models embedded: ``a`` in the old space, ``b`` in th
 * *adjoint*: ``q' = Gᵀ q`` with ``b ≈ G a``. Then ``q'·a = q·(G a) ≈ q·b``: the score of the new
   model itself. It is better where the new model sees what the old one does not.
 * *both*: the mean of these two, each scaled so that the passages come out at length 1.
+* *whitened*: ``q' = C_a^-1/2 C_ab C_b^-1/2 q`` with ``C_a`` and ``C_b`` the second moments of the
+  two sides, each with its ridge, and ``C_ab`` the one across. It lies half way between the
+  regression ``C_ab C_b^-1`` and the adjoint ``C_a^-1 C_ab``, and its singular values are canonical
+  correlations (Hotelling, 1936), so no direction is blown up.
 * *procrustes*: the closest map that keeps angles (Schönemann, 1966).
 """
 
@@ -67,12 +71,15 @@ def maps(
     )
     to_old = _Ridge(seen[0], seen[1])
     to_new = _Ridge(old, new)
+    of_new = to_old if extra is None else _Ridge(new, old)
     for strength in reversed(STRENGTHS):
         forward = _scaled(to_old.solved(strength), new)
         backward = _scaled(to_new.solved(strength).T, new)
         yield Recipe("regression", strength), forward
         yield Recipe("adjoint", strength), backward
         yield Recipe("both", strength), np.asarray((forward + backward) / 2, np.float32)
+        whitened = to_new.whitening(strength) @ cross @ of_new.whitening(strength)
+        yield Recipe("whitened", strength), _scaled(whitened, new)
 
 
 class _Ridge:
@@ -87,6 +94,12 @@ class _Ridge:
         """Return ``(y_dim, x_dim)``."""
         shrunk = self._crossed / (self._values + strength * self._mean)
         weight: _Matrix = shrunk @ self._directions.T
+        return weight
+
+    def whitening(self, strength: float) -> _Matrix:
+        """Return ``(x_dim, x_dim)``, the inverse square root of the second moment of ``x``."""
+        shrunk = np.sqrt(self._values.clip(0) + strength * self._mean)
+        weight: _Matrix = (self._directions / shrunk) @ self._directions.T
         return weight
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -135,6 +135,16 @@ BiasOption = Annotated[
         show_default="as the adapter does",
     ),
 ]
+UnseenShareOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        min=0,
+        max=1,
+        help="Share of later questions about passages nobody asked about; auto weighs them by it.",
+        show_default="estimated from TRAIN.json",
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(
@@ -161,6 +171,7 @@ def finetune(
     batch_size: BatchSizeOption = TrainingOptions.batch_size,
     learning_rate: LearningRateOption = None,
     bias: BiasOption = None,
+    unseen_share: UnseenShareOption = None,
     seed: SeedOption = TrainingOptions.seed,
     device: DeviceOption = TrainingOptions.device,
 ) -> None:
@@ -174,9 +185,13 @@ def finetune(
     shared = {"similarity": similarity, "seed": seed, "store": store}
     shared["show_progress"] = shows_progress()
     how = {"adapter": adapter, "epochs": epochs, "batch_size": batch_size, "bias": bias}
-    # The rate is only handed on when it was given: it turns off the search for the best adapter.
-    how |= {} if learning_rate is None else {"learning_rate": learning_rate}
-    how |= {} if query_models is None else {"query_embed_models": query_models}
+    # Only handed on when they were given: a rate turns off the search, the others need it.
+    given = {
+        "learning_rate": learning_rate,
+        "unseen_share": unseen_share,
+        "query_embed_models": query_models,
+    }
+    how |= {name: value for name, value in given.items() if value is not None}
     training = _Training(sets, base_model, shared, {**how, "device": device})
 
     searches = adapter == DEFAULT_ADAPTER and bias is None and learning_rate is None
@@ -335,6 +350,8 @@ def _write_figures(
     record["target_corpus"] = finetuned.target_corpus
     if query_models is not None:
         record["query_embed_models"] = [IdentifiedModel(model).label for model in query_models]
+    parts = {"outlook": finetuned.outlook, "best_trial": finetuned.best_trial}
+    record |= {name: None if part is None else asdict(part) for name, part in parts.items()}
     if without is not None:
         record["without_target_corpus"] = without.adapted
     write_result(path, record)
@@ -393,8 +410,9 @@ def _show_adapter(out: Console, finetuned: FinetuneResult, json: Path | None) ->
     if finetuned.adapter == "identity":
         out.print(
             "Training gained nothing on the validation questions, so the adapter is the "
-            "identity: it leaves questions as they are.\n"
+            "identity: it leaves questions as they are."
         )
+    out.print(f"\n{finetuned.why}")
     written = "" if json is None else f", these figures to {json}"
     out.print(
         f"\nAdapter ({finetuned.adapter}) written to {finetuned.path}{written}.\n", soft_wrap=True

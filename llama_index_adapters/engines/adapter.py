@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
+from llama_index_adapters.adapters.disk.asked_section import asked_section, read_asked_section
 from llama_index_adapters.adapters.disk.config import QueryModel, ResultLength
 from llama_index_adapters.adapters.disk.metadata import WITHOUT_LABELS, AdapterMetadata, Section
+from llama_index_adapters.adapters.disk.read import read_adapter
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.families import CUSTOM, DEFAULT_ADAPTER, AdapterName, kind_of
 from llama_index_adapters.checks import as_path
@@ -29,6 +31,7 @@ from llama_index_adapters.errors import (
 from llama_index_adapters.evaluation.comparison import compare
 from llama_index_adapters.evaluation.copies import Copies
 from llama_index_adapters.questions.question_set import Questions
+from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
@@ -94,8 +97,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         options: how to train, as one object beside or instead of options by name; an option
             given both ways has to have one value. With ``"auto"`` they leave the search on: it
             takes the most epochs, the largest batch, the optimizer, ``weight_decay``,
-            ``warmup``, ``max_grad_norm``, ``negatives``, ``mined``, ``precision``, ``device``
-            and ``seed`` from them and decides the others itself.
+            ``warmup``, ``max_grad_norm``, ``negatives``, ``mined``, ``precision``, ``device``,
+            ``unseen_share`` and ``seed`` from them and decides the others itself.
         **train_kwargs: any other :class:`~llama_index_adapters.training.options.TrainingOptions`
             (``learning_rate``, ``weight_decay``, ``patience``, …), among them LlamaIndex's
             ``steps_per_epoch``, ``optimizer_class``, ``optimizer_params`` and
@@ -210,7 +213,11 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
 
         adapter = load_adapter(model_path, model_cls)
         start = None if _kind(adapter) == "identity" else adapter
-        return cls(dataset, embed_model, adapter_model=start, options=options, **kwargs)
+        engine = cls(dataset, embed_model, adapter_model=start, options=options, **kwargs)
+        if start is not None:
+            earlier = read_adapter(model_path).metadata()
+            engine._data.asked_before = read_asked_section(earlier.sections)
+        return engine
 
     def finetune(self, **train_kwargs: Any) -> FinetuneResult:
         """Embed what is missing, train, judge, save.
@@ -249,7 +256,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 logger.info("%s", record)
         comparison = None
         if trained.base is not None:
-            comparison = compare(trained.base, trained.adapted, seed=options.seed)
+            seen = trained.seen if self._data.is_first_training else None
+            comparison = compare(trained.base, trained.adapted, seed=options.seed, seen=seen)
             judged = train if vectors.validation is None else vectors.validation
             comparison = replace(
                 comparison,
@@ -270,7 +278,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             },
             texts_embedded=vectors.cost.texts,
         )
-        self._save(result, adapter, train, options)
+        self._save(result, adapter, vectors, options)
         self._trained = trained.adapter
         self._result = result
         return result
@@ -312,15 +320,18 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         show_progress = bool(changes.pop(_SHOW_PROGRESS_BAR, self._show_progress))
         return self._options.updated(changes, beside=[_SHOW_PROGRESS_BAR]), show_progress
 
-    def _adapter_for(self, train_kwargs: Collection[str]) -> AdapterName:
+    def _adapter_for(self, train_kwargs: Mapping[str, Any]) -> AdapterName:
         """Return the family to train, given the names of the options of this run.
 
         Raises:
             InvalidOptionError: when something was given that only a search would use.
         """
         family = self._choice.family(set(train_kwargs) - {_SHOW_PROGRESS_BAR})
-        if self._data.unlabelled and not self._choice.searches(family):
-            unused = next(iter(self._data.unlabelled))
+        of_a_search = [*self._data.unlabelled]
+        if train_kwargs.get("unseen_share", self._options.unseen_share) is not None:
+            of_a_search.append("unseen_share")
+        if of_a_search and not self._choice.searches(family):
+            unused = of_a_search[0]
             raise InvalidOptionError(
                 f"{unused} is given, but only the search (adapter='auto', without adapter_model, "
                 f"bias or options of one training) uses it. Leave {unused} out, or those."
@@ -360,10 +371,13 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self,
         result: FinetuneResult,
         adapter: str,
-        train: VectorDataset,
+        vectors: TrainingVectors,
         options: TrainingOptions,
     ) -> None:
+        train = vectors.train
         metrics = {"base": result.base, "adapted": result.adapted}
+        if result.comparison is not None:
+            metrics |= result.comparison.kinds_to_dict()
         metadata = AdapterMetadata(
             query_models=self._saved_models(train),
             result_length=self._result_length(train),
@@ -382,11 +396,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 "copies": train.n_copies,
             },
             metrics={name: dict(values) for name, values in metrics.items() if values is not None},
-            sections=(
-                {}
-                if result.trained.without_labels is None
-                else {WITHOUT_LABELS: Section(arrays={"weight": result.trained.without_labels})}
-            ),
+            sections={
+                **asked_section(self._data.asked(vectors)),
+                **_section_without_labels(result.trained.without_labels),
+            },
         )
         self._fingerprint = save_adapter(
             self._output_path, result.trained.adapter, metadata=metadata
@@ -410,6 +423,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             )
             for block in train.blocks
         )
+
+
+def _section_without_labels(weight: FloatArray | None) -> dict[str, Section]:
+    return {} if weight is None else {WITHOUT_LABELS: Section(arrays={"weight": weight})}
 
 
 def _kind(adapter: BaseAdapter) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,16 @@ from llama_index_adapters.evaluation.comparison import Comparison
 from llama_index_adapters.retrieval.ranking import Similarity, mean_metrics
 
 if TYPE_CHECKING:
-    from llama_index_adapters.training.result import EpochRecord, TrainingResult, Trial
+    from llama_index_adapters.training.result import (
+        BestTrial,
+        EpochRecord,
+        Outlook,
+        TrainingResult,
+        Trial,
+    )
+
+
+_WIDTH = 80  # of the text of a result, as of its table
 
 
 class BaseEmbeddingFinetuneEngine(ABC):
@@ -78,7 +88,29 @@ class FinetuneResult:
         """Validation metrics of the base model, by name."""
         return None if self.comparison is None else self.comparison.base
 
+    @property
+    def outlook(self) -> Outlook | None:
+        """How much could be gained, as held-out questions say before training."""
+        return self.trained.outlook
+
+    @property
+    def best_trial(self) -> BestTrial | None:
+        """The best that was tried, kept or not, and how certain its gain is."""
+        return self.trained.best
+
+    @property
+    def why(self) -> str:
+        """How much could be gained, what the best trial gained, and what was missing; for people.
+
+        Empty when queries and passages have different dimensions, so that there is no base.
+        """
+        said = (self.outlook, self.trained.kinds, self.best_trial)
+        return "\n".join(str(part) for part in said if part is not None)
+
     def __str__(self) -> str:
-        """Return the comparison as a table, with what was trained above it."""
+        """Return the comparison as a table, with what was trained above it and why below."""
         head = f"adapter: {self.adapter}, saved in {self.path}"
-        return head if self.comparison is None else f"{head}\n{self.comparison}"
+        if self.comparison is None:
+            return head
+        lines = "\n".join(textwrap.fill(line, _WIDTH) for line in self.why.splitlines())
+        return f"{head}\n{self.comparison}\n\n{lines}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # What a search decides itself, or leaves alone; any other training option is meant for one
 # training of one family.
-_OPTIONS_OF_A_SEARCH = frozenset({"epochs", "batch_size", "device", "seed"})
+_OPTIONS_OF_A_SEARCH = frozenset({"epochs", "batch_size", "device", "seed", "unseen_share"})
 
 
 @dataclass(frozen=True)

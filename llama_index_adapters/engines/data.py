@@ -19,6 +19,7 @@ from llama_index_adapters.questions.question_set import (
     with_shared_relevance,
 )
 from llama_index_adapters.retrieval.arrays import FloatArray
+from llama_index_adapters.retrieval.asked_passages import AskedPassages
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset, as_matrix
 from llama_index_adapters.vectors.embed import (
@@ -106,6 +107,8 @@ class TrainingData:
         self._base = None if models is None else models.base
         self._similarity = similarity
         self._store = store
+        # What trainings before this one asked about; None where that is unknown.
+        self.asked_before: AskedPassages | None = AskedPassages()
         self.dataset = self._checked(dataset, "dataset")
         self.val_dataset = None
         if val_dataset is not None:
@@ -143,6 +146,21 @@ class TrainingData:
             return TrainingVectors(data, None, unlabelled.by_name, cost)
         validation = self._questions(self.val_dataset, embedder, queries)
         return TrainingVectors(data, validation.data, unlabelled.by_name, cost + validation.cost)
+
+    @property
+    def is_first_training(self) -> bool:
+        """Whether no training before this one asked about any passage."""
+        before = self.asked_before
+        return before is not None and not (before.texts.size or before.vectors.size)
+
+    def asked(self, vectors: TrainingVectors) -> AskedPassages | None:
+        """Return the passages that questions of this training and those before it ask about."""
+        if self.asked_before is None:
+            return None
+        asked = self.asked_before | _asked(self.dataset, vectors.train)
+        if self.val_dataset is not None and vectors.validation is not None:
+            asked |= _asked(self.val_dataset, vectors.validation)
+        return asked
 
     def _questions(
         self,
@@ -190,6 +208,11 @@ class TrainingData:
                 "index was built with, or vectors as a VectorDataset."
             )
         return questions
+
+
+def _asked(questions: CheckedQuestions, data: VectorDataset) -> AskedPassages:
+    texts = None if isinstance(questions, VectorDataset) else questions.corpus
+    return AskedPassages.of(data, texts)
 
 
 def unlabelled_vectors(

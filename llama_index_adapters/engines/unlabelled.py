@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
+from llama_index_adapters.adapters.disk.asked_section import asked_section
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.checks import as_path, require_number, require_one_of, require_seed
@@ -23,6 +24,7 @@ from llama_index_adapters.engines.data import (
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
 from llama_index_adapters.index.corpus import IndexCorpus
 from llama_index_adapters.retrieval.arrays import FloatArray
+from llama_index_adapters.retrieval.asked_passages import AskedPassages
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.checks import require_directions
@@ -218,6 +220,6 @@ def _save_whitening(
             "queries": 0 if queries is None else len(queries),
             "passages": len(passages),
         },
-        metrics={},
+        sections=asked_section(AskedPassages()),  # no question asked about any
     )
     save_adapter(output, adapter, metadata=metadata)

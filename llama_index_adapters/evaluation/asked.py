@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llama_index_adapters.adapters.disk.metadata import WITHOUT_LABELS
 from llama_index_adapters.errors import InvalidOptionError, InvalidVectorsError
 from llama_index_adapters.evaluation.comparison import BaseIs
-from llama_index_adapters.questions.question_set import Questions
+from llama_index_adapters.questions.question_set import Questions, as_dataset
 from llama_index_adapters.retrieval.arrays import FloatArray
+from llama_index_adapters.retrieval.asked_passages import AskedPassages
 from llama_index_adapters.retrieval.ranking import Similarity, unit_rows
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
@@ -75,3 +78,27 @@ def base_of(model: AdapterEmbeddingModel, data: VectorDataset) -> tuple[FloatArr
     weight = np.asarray(section.arrays["weight"], np.float32)
     mapped: FloatArray = unit_rows(data.queries) @ weight.T
     return mapped, "map without labels"
+
+
+def seen_by(
+    known: Sequence[AskedPassages | None], data: VectorDataset, dataset: Questions | VectorDataset
+) -> NDArray[np.bool_] | None:
+    """Return for each question whether training asked about a passage of it.
+
+    Args:
+        known: what each adapter says was asked about; None where it does not say.
+        data: the question set as vectors.
+        dataset: as it was given.
+
+    Returns:
+        ``(n_queries,)``; None where it cannot be told.
+    """
+    asked = AskedPassages()
+    for one in known:
+        if one is None:
+            return None
+        asked |= one
+    texts = None if isinstance(dataset, VectorDataset) else as_dataset(dataset).corpus
+    if texts is None and asked.texts.size and not asked.vectors.size:
+        return None  # known by their texts, which are not here
+    return asked.seen_by(data, texts)

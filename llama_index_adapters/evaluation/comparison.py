@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -13,13 +12,19 @@ from numpy.typing import ArrayLike, NDArray
 from llama_index_adapters.checks import require_number, require_whole, seeded_generator
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.evaluation.copies import Copies, metrics_with_merged_copies
+from llama_index_adapters.evaluation.paired import (
+    Interval,
+    PerQueryMetrics,
+    bootstrap_interval,
+    differences_of,
+    sign_flip_p_value,
+)
+from llama_index_adapters.evaluation.question_kind import QuestionKind, kind_of_questions
 from llama_index_adapters.retrieval.ranking import mean_metrics, metrics_at_k
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-PerQueryMetrics = Mapping[str, NDArray[np.float64]]
 
 BaseIs = Literal["model", "map without labels"]
 _BASE_TEXTS = {
@@ -28,17 +33,7 @@ _BASE_TEXTS = {
     "own is not asked",
 }
 
-_CELLS_PER_BATCH = 2**20  # resampled differences held at once, 8 bytes each
-_SAME = 1e-12  # differences below this are rounding, not another ranking
 _LABELS = {"hit_rate": "hit rate", "mrr": "MRR", "ndcg": "nDCG", "map": "MAP"}
-
-
-class Interval(NamedTuple):
-    """A mean difference and its confidence interval, in units of the metric."""
-
-    mean: float
-    low: float
-    high: float
 
 
 class PerQuery(NamedTuple):
@@ -69,6 +64,9 @@ class Comparison:
             were compared.
         base_is: what the base vectors are: those of the index's own model, or of a map without
             labels where that model is not asked.
+        seen: the queries about passages that training asked about: any of its relevant passages,
+            or one with an equal vector. None where that is unknown.
+        unseen: the other queries; likewise.
     """
 
     base: dict[str, float]
@@ -83,6 +81,8 @@ class Comparison:
     per_query: PerQuery = field(repr=False)
     copies: Copies | None = None
     base_is: BaseIs = "model"
+    seen: QuestionKind | None = None
+    unseen: QuestionKind | None = None
 
     def worst(self, n: int = 10) -> NDArray[np.int64]:
         """Return the rows of at most ``n`` queries whose nDCG fell, the largest loss first."""
@@ -106,7 +106,13 @@ class Comparison:
             "ties": self.ties,
             "copies": None if self.copies is None else self.copies.to_dict(),
             "base_is": self.base_is,
+            **self.kinds_to_dict(),
         }
+
+    def kinds_to_dict(self) -> dict[str, Any]:
+        """Return :attr:`seen` and :attr:`unseen` as plain values, None where they are unknown."""
+        kinds = {"seen": self.seen, "unseen": self.unseen}
+        return {name: None if kind is None else kind.to_dict() for name, kind in kinds.items()}
 
     def table(self, base: str = "base", adapted: str = "adapted") -> Table:
         """Return a table of base, adapted, gain and its interval, one row per metric.
@@ -125,8 +131,8 @@ class Comparison:
                 f"{queries:,} queries, {_label(self.metric)}: {self.wins:,} better, "
                 f"{self.losses:,} worse, {self.ties:,} the same\n"
                 f"paired randomisation test: p {_p_text(self.p_value)}"
-                f"{self._copies_text(base, adapted)}"
-                f"{_BASE_TEXTS[self.base_is]}"
+                f"{self._copies_text(base, adapted)}{_BASE_TEXTS[self.base_is]}\n"
+                f"{self._kinds_text()}"
             ),
             caption_justify="left",
         )
@@ -134,13 +140,12 @@ class Comparison:
         for heading in (base, adapted, "gain", f"{self.confidence * 100:g}% interval"):
             table.add_column(heading, justify="right", no_wrap=True)
         for name, gain in self.gains.items():
-            table.add_row(
-                _label(name),
-                f"{self.base[name]:.4f}",
-                f"{self.adapted[name]:.4f}",
-                f"{gain.mean:+.4f}",
-                f"{gain.low:+.4f} to {gain.high:+.4f}",
-            )
+            table.add_row(_label(name), *_figures(self.base[name], self.adapted[name], gain))
+        for word, kind in (("seen", self.seen), ("unseen", self.unseen)):
+            if kind is not None and kind.queries:
+                before, after = kind.base[self.metric], kind.adapted[self.metric]
+                figures = _figures(before, after, kind.gains[self.metric])
+                table.add_row(f"{_label(self.metric)}, {word}", *figures)
         return table
 
     def __str__(self) -> str:
@@ -171,8 +176,16 @@ class Comparison:
             f"{text} {costs[0]:.4f} ({base}) and {costs[1]:.4f} ({adapted}) {_label(self.metric)}"
         )
 
+    def _kinds_text(self) -> str:
+        if self.seen is None or self.unseen is None:
+            return "seen and unseen: unknown, which passages training asked about"
+        return (
+            f"seen: {self.seen.queries:,} about passages training asked about; "
+            f"unseen: {self.unseen.queries:,} others"
+        )
+
     def _changes(self) -> NDArray[np.float64]:
-        return _differences(self.per_query.base, self.per_query.adapted, self.metric)
+        return differences_of(self.per_query.base, self.per_query.adapted, self.metric)
 
     @staticmethod
     def _largest(changes: NDArray[np.float64], n: int) -> NDArray[np.int64]:
@@ -187,6 +200,7 @@ def compare(
     seed: int = 0,
     confidence: float = 0.95,
     n_resamples: int = 10_000,
+    seen: ArrayLike | None = None,
 ) -> Comparison:
     """Compare two rankings of the same queries, metric by metric.
 
@@ -207,39 +221,48 @@ def compare(
         seed: the same seed gives the same numbers.
         confidence: the level of the intervals, above 0 and below 1.
         n_resamples: bootstrap samples and sign flips to draw.
+        seen: ``(n_queries,)`` whether each query is about a passage that training asked about;
+            None where that is unknown.
 
     Returns:
         The comparison, on the metrics given.
 
     Raises:
         InvalidVectorsError: when the two do not hold the same metrics of as many queries,
-            or not exactly one nDCG.
+            or not exactly one nDCG, or ``seen`` is not one truth value for each query.
         InvalidOptionError: for an impossible ``confidence``, ``n_resamples`` or ``seed``.
     """
     require_number(confidence, "confidence", above=0, below=1)
     require_whole(n_resamples, "n_resamples")
     metric = _checked_metric(base, adapted)
     base_means, adapted_means = mean_metrics(base), mean_metrics(adapted)
-    differences = np.stack([_differences(base, adapted, name) for name in base])
+    differences = np.stack([differences_of(base, adapted, name) for name in base])
     generator = seeded_generator(seed)
-    low, high = _bootstrap_interval(differences, confidence, n_resamples, generator)
+    intervals = bootstrap_interval(differences, confidence, n_resamples, generator)
     changes = differences[list(base).index(metric)]
+    p_value = sign_flip_p_value(changes, n_resamples, generator)
+    kinds: dict[str, QuestionKind] = {}
+    if seen is not None:
+        among = _checked_seen(seen, len(changes))
+        kinds = {
+            name: kind_of_questions(
+                base, adapted, rows, confidence, n_resamples, seeded_generator(seed)
+            )
+            for name, rows in (("seen", among), ("unseen", ~among))
+        }
     return Comparison(
         base=base_means,
         adapted=adapted_means,
-        gains={
-            name: Interval(float(mean), float(below), float(above))
-            for name, mean, below, above in zip(
-                base, differences.mean(axis=1), low, high, strict=True
-            )
-        },
-        p_value=_sign_flip_p_value(changes, n_resamples, generator),
+        gains=dict(zip(base, intervals, strict=True)),
+        p_value=p_value,
         wins=int((changes > 0).sum()),
         losses=int((changes < 0).sum()),
         ties=int((changes == 0).sum()),
         confidence=confidence,
         metric=metric,
         per_query=PerQuery(dict(base), dict(adapted)),
+        seen=kinds.get("seen"),
+        unseen=kinds.get("unseen"),
     )
 
 
@@ -251,6 +274,7 @@ def compare_queries(
     k: int = 10,
     seed: int = 0,
     merge_copies: bool = False,
+    seen: ArrayLike | None = None,
 ) -> Comparison:
     """Rank the corpus for base and adapted query vectors and compare the two rankings.
 
@@ -265,6 +289,9 @@ def compare_queries(
         merge_copies: take passages with equal vectors as one, which is relevant when one of them
             is. By default every passage is ranked by itself, as trec_eval does; what that costs is
             in the comparison's ``copies`` either way.
+        seen: ``(n_queries,)`` whether each query is about a passage that training asked about, as
+            :meth:`llama_index_adapters.retrieval.asked_passages.AskedPassages.seen_by` says;
+            None where that is unknown.
 
     Returns:
         The comparison at ``k``, on every metric of
@@ -291,7 +318,7 @@ def compare_queries(
         {name: mean - apart[name] for name, mean in mean_metrics(one).items()}
         for one, apart in zip(merged, map(mean_metrics, as_they_are), strict=True)
     ]
-    comparison = compare(*(merged if merge_copies else as_they_are), seed=seed)
+    comparison = compare(*(merged if merge_copies else as_they_are), seed=seed, seen=seen)
     return replace(comparison, copies=Copies(data.n_copies, merge_copies, *costs))
 
 
@@ -316,56 +343,19 @@ def _checked_metric(base: PerQueryMetrics, adapted: PerQueryMetrics) -> str:
     return ndcgs[0]
 
 
-def _differences(base: PerQueryMetrics, adapted: PerQueryMetrics, name: str) -> NDArray[np.float64]:
-    differences = adapted[name] - base[name]
-    return np.where(np.abs(differences) < _SAME, 0.0, differences)
+def _checked_seen(seen: ArrayLike, n_queries: int) -> NDArray[np.bool_]:
+    array = np.asarray(seen)
+    if array.dtype != bool or array.shape != (n_queries,):
+        raise InvalidVectorsError(
+            f"seen has shape {array.shape} and type {array.dtype}; expected True or False for "
+            f"each of the {n_queries} queries."
+        )
+    return array
 
 
-def _bootstrap_interval(
-    differences: NDArray[np.float64],
-    confidence: float,
-    n_resamples: int,
-    generator: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    from scipy import stats
-
-    n_metrics, n_queries = differences.shape
-    if n_queries == 1:
-        return np.full(n_metrics, -1.0), np.full(n_metrics, 1.0)
-    # One call for all metrics, so that every one of them sees the same samples of queries.
-    result = stats.bootstrap(
-        (differences,),
-        np.mean,
-        axis=-1,
-        vectorized=True,
-        method="percentile",
-        confidence_level=confidence,
-        n_resamples=n_resamples,
-        batch=max(1, _CELLS_PER_BATCH // differences.size),
-        rng=generator,
-    )
-    return result.confidence_interval.low, result.confidence_interval.high
-
-
-def _sign_flip_p_value(
-    changes: NDArray[np.float64], n_resamples: int, generator: np.random.Generator
-) -> float:
-    from scipy import stats
-
-    # A difference of zero is the same with either sign, so it only costs time.
-    changed = changes[changes != 0]
-    if len(changed) < 2:
-        return 1.0  # With one difference, both of its signs are as large.
-    result = stats.permutation_test(
-        (changed,),
-        np.sum,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=n_resamples,
-        batch=max(1, _CELLS_PER_BATCH // len(changed)),
-        rng=generator,
-    )
-    return float(result.pvalue)
+def _figures(base: float, adapted: float, gain: Interval) -> tuple[str, str, str, str]:
+    interval = f"{gain.low:+.4f} to {gain.high:+.4f}"
+    return f"{base:.4f}", f"{adapted:.4f}", f"{gain.mean:+.4f}", interval
 
 
 def _label(metric: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llama_index_adapters.adapters.disk.asked_section import read_asked_section
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.evaluation.asked import base_of, embedded_for
+from llama_index_adapters.evaluation.asked import base_of, embedded_for, seen_by
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
@@ -68,7 +69,9 @@ def evaluate(
         show_progress: show a progress bar while the model works.
 
     Returns:
-        The metrics at 10 of base and adapted, with the gain's interval.
+        The metrics at 10 of base and adapted, with the gain's interval; and both for the questions
+        about passages that training asked about and for the others, unless the adapter does not
+        say which those are.
 
     Raises:
         InvalidOptionError: for a model without an adapter, or a value that cannot be used.
@@ -93,6 +96,7 @@ def evaluate(
         base_queries=base,
         seed=seed,
         merge_copies=merge_copies,
+        seen=seen_by([read_asked_section(embed_model.metadata.sections)], embedded.data, dataset),
     )
     comparison = replace(comparison, base_is=base_is)
     seconds = {"embed": embedded.cost.seconds, "evaluate": time.perf_counter() - started}

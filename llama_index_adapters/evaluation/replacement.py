@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from llama_index_adapters.adapters.disk.asked_section import read_asked_section
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import ModelMismatchError
-from llama_index_adapters.evaluation.asked import embedded_for
+from llama_index_adapters.evaluation.asked import embedded_for, seen_by
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.evaluation.evaluate import require_adapted
 from llama_index_adapters.questions.question_set import Questions
@@ -74,7 +75,8 @@ def compare_adapters(
 
     They may ask different models for queries, such as the index's own alone and with another.
 
-    Take questions that neither has been trained on, as people ask them now.
+    Take questions that neither has been trained on, as people ask them now. A passage counts as
+    seen when the training of either asked about it.
 
     Args:
         in_use: the adapted model that serves today.
@@ -114,12 +116,14 @@ def compare_adapters(
         of_in_use = embed(in_use, dataset, store)
         cost, asked = cost + of_in_use.cost, of_in_use.data
     started = time.perf_counter()
+    known = [read_asked_section(model.metadata.sections) for model in (in_use, candidate)]
     comparison = compare_queries(
         embedded.data,
         candidate.transform_queries(embedded.data.queries),
         base_queries=in_use.transform_queries(asked.queries),
         seed=seed,
         merge_copies=merge_copies,
+        seen=seen_by(known, embedded.data, dataset),
     )
     seconds = {"embed": cost.seconds, "evaluate": time.perf_counter() - started}
     return Replacement(comparison, cost.texts, seconds)

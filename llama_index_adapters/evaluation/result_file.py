@@ -42,7 +42,9 @@ def result_record(
         ``recall@10`` and more), ``adapter``, ``seconds``, ``texts_embedded``; then
         ``measured_on``, ``embed_model``, ``path``, ``gains`` with their intervals, ``p_value``,
         ``wins``, ``losses``, ``ties``, ``copies`` (how many passages equal another one, and what
-        that costs) and the version of this package.
+        that costs), ``seen`` and ``unseen`` (``queries``, ``base``, ``adapted`` and ``gains`` of
+        the questions about passages that training asked about and of the others, null where that
+        is unknown) and the version of this package.
     """
     measured = comparison.to_dict()
     return {

@@ -22,6 +22,7 @@ from llama_index_adapters.training.holdout import (
 )
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.outlook import best_trial, outlook_of
 from llama_index_adapters.training.result import SELECTION_METRIC, TrainingResult
 from llama_index_adapters.training.session import UNWATCHED, TrainingSession
 from llama_index_adapters.training.threads import training_threads
@@ -68,11 +69,16 @@ def _fit(
     adapter: BaseAdapter, fold: Fold, options: TrainingOptions, session: TrainingSession
 ) -> TrainingResult:
     train, validation = fold.train, fold.validation
+    # Without a bound, the usual one says how certain the gain is.
+    certainty = options.certainty or TrainingOptions.certainty
+    outlook = outlook_of([fold], certainty)
+    if outlook is not None:
+        logger.info("%s", outlook)
     run = train_adapter(adapter, train, validation, options, unseen=fold.unseen, session=session)
     adapted = run.judged[run.best_epoch]
     frame = first_frame(train)
     if frame is None:
-        return TrainingResult(adapter, None, adapted, run.history)
+        return TrainingResult(adapter, None, adapted, run.history, seen=fold.seen)
     judges = ValidationShare(validation, session.workers)
     unchanged = frame.adapter(train.queries.shape[1])
     queries = judges.queries
@@ -80,17 +86,23 @@ def _fit(
         queries if frame.weight is None else adapt(transform_of(unchanged), queries)
     )
     gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
-    if options.certainty and lower_end(gains, options.certainty) <= 0:
-        logger.info(
-            "No epoch beat the base model's validation nDCG@10 of %.4f by more than chance "
-            "does (the best gained %.4f on %d queries); the result is the identity, which "
-            "leaves queries as they are. certainty=0 would keep the best epoch all the same.",
-            base[SELECTION_METRIC].mean(),
-            gains.mean(),
-            len(gains),
-        )
+    kept = not options.certainty or lower_end(gains, options.certainty) > 0
+    name = f"{type(adapter).__name__} after epoch {run.best_epoch}"
+    low = lower_end(gains, certainty)
+    best = best_trial(name, float(gains.mean()), low, len(gains), certainty, kept=kept)
+    if not kept:
+        logger.info("%s certainty=0 would keep it all the same.", best)
         adapter, adapted = unchanged, base
-    return TrainingResult(adapter, base, adapted, run.history, without_labels=frame.stands_for_base)
+    return TrainingResult(
+        adapter,
+        base,
+        adapted,
+        run.history,
+        seen=fold.seen,
+        outlook=outlook,
+        best=best,
+        without_labels=frame.stands_for_base,
+    )
 
 
 def carve_validation(data: VectorDataset, *, seed: int) -> Fold:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
-from llama_index_adapters.alignment.align import FEWEST, align
+from llama_index_adapters.alignment.align import FEWEST, Alignment, align
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.query_blocks import base_number
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -71,7 +72,7 @@ def first_frame(data: VectorDataset) -> Frame | None:
         if len(data.blocks) == 1:
             return Frame("identity", None)
         return Frame("the index's own model", _placed(data, {base: 1.0}))
-    others = _aligned(data)
+    others = {number: found.weight for number, found in _aligned(data).items()}
     if len(others) < len(data.blocks):
         return None
     return Frame("without labels", _weight(data, others), has_base=False)
@@ -87,20 +88,23 @@ def started(adapter: BaseAdapter, data: VectorDataset) -> BaseAdapter:
 
 
 def further_frames(data: VectorDataset) -> Iterator[Frame]:
-    """Yield the base model's vector with the others' beside it, the lightest first."""
+    """Yield the base model's vector with the others' beside it, by each kind of map."""
     base = base_number(data.blocks)
     others = _aligned(data) if base is not None else {}
-    for rank, share in enumerate(SHARES if others else (), start=1):
-        assert base is not None
-        identity = np.eye(data.passages.shape[1], dtype=np.float32)
-        maps = {base: identity, **{number: share * part for number, part in others.items()}}
-        yield Frame(f"the index's own model and {share:g} of the others", _weight(data, maps), rank)
+    if base is None or not others:
+        return
+    identity = np.eye(data.passages.shape[1], dtype=np.float32)
+    kinds = sorted(set.intersection(*(set(found.by_kind) for found in others.values())))
+    for rank, (share, kind) in enumerate(product(SHARES, kinds), start=1):
+        parts = {number: share * found.by_kind[kind] for number, found in others.items()}
+        name = f"the index's own model and {share:g} of the others by {kind}"
+        yield Frame(name, _weight(data, {base: identity, **parts}), rank)
 
 
-def _aligned(data: VectorDataset) -> dict[int, FloatArray]:
-    """Return the map without labels of each other model that embedded a sample of passages."""
+def _aligned(data: VectorDataset) -> dict[int, Alignment]:
+    """Return the maps without labels of each other model that embedded a sample of passages."""
     return {
-        number: align(block.sample.embedded, block.sample.stored).weight
+        number: align(block.sample.embedded, block.sample.stored)
         for number, block in enumerate(data.blocks)
         if block.sample is not None and len(block.sample.stored) >= FEWEST
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from llama_index_adapters.retrieval.asked_passages import AskedPassages
 from llama_index_adapters.retrieval.copies import merged
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
@@ -23,6 +25,8 @@ MOST_JUDGED = 4000
 _MOST_MULTIPLY_ADDS = 4e11
 # A validation set of at least this size judges alone; a smaller one beside the training folds.
 ENOUGH_JUDGED = 300
+# The least share of later questions that is expected to be about unseen passages.
+_LEAST_UNSEEN = 0.1
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class Fold:
     validation: VectorDataset
     unseen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """``(n_held_out,)``: whether the part to learn from asks about a query's passages too."""
+        return AskedPassages.of(self.train).seen_by(self.validation)
+
 
 def holdout_unit(data: VectorDataset) -> HoldoutUnit:
     """Return what to hold out so that validation imitates use.
@@ -54,6 +63,34 @@ def holdout_unit(data: VectorDataset) -> HoldoutUnit:
     largest = np.bincount(_groups(data, "passage")).max()
     apart = np.median(asked) == 1 and 2 * largest <= len(data.queries)
     return "passage" if apart else "query"
+
+
+def asked_again(data: VectorDataset) -> NDArray[np.bool_]:
+    """Return for each query ``(n_queries,)`` whether another one asks about a passage of its."""
+    relevance = _merged(data)
+    asked = np.bincount(relevance.passages, minlength=len(data.passages))
+    again: NDArray[np.bool_] = np.logical_or.reduceat(
+        asked[relevance.passages] > 1, relevance.offsets[:-1]
+    )
+    return again
+
+
+def expected_unseen_share(data: VectorDataset, corpus_size: int) -> float:
+    """Return what share of later queries is expected to be about passages nobody asked about.
+
+    It is the mean of two: the share of queries whose passages no other query asks about, which
+    estimates it where people go on asking as they did (Good, Biometrika 1953), and the share of
+    the corpus that nobody asked about, which is it where they come to ask about everything. At
+    least a tenth, since documents are added.
+
+    Args:
+        data: the training set.
+        corpus_size: how many passages will be searched.
+    """
+    alone = 1 - float(asked_again(data).mean())
+    asked = len(np.unique(_merged(data).passages))
+    never_asked = 1 - min(1.0, asked / corpus_size)
+    return max((alone + never_asked) / 2, _LEAST_UNSEEN)
 
 
 def most_judged(data: VectorDataset) -> int:

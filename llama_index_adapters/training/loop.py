@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -54,6 +54,7 @@ def train_adapter(
     unseen: NDArray[np.int64] | None = None,
     stop_after: int | None = None,
     session: TrainingSession = UNWATCHED,
+    after_epoch: Callable[[BaseAdapter], None] | None = None,
 ) -> TrainingRun:
     """Train an adapter in place and leave the best weights in it.
 
@@ -67,6 +68,7 @@ def train_adapter(
         stop_after: end after this epoch, on the schedule of all ``options.epochs``.
         session: who trains together and who watches. The weights left in the adapter are the
             same on all workers.
+        after_epoch: called with the adapter as it starts, and after every epoch.
 
     Returns:
         The history of the run, the same on every worker.
@@ -85,6 +87,8 @@ def train_adapter(
     steps = GradientSteps(adapter, train, options, device=device, unseen=unseen, session=session)
     judges = None if validation is None else ValidationShare(validation, workers)
     judged = _validate(adapter, judges, device)
+    after_epoch = after_epoch or _nothing
+    after_epoch(adapter)
     history = [EpochRecord(0, None, _mean(judged))]
     best_epoch, best_state = 0, copy.deepcopy(adapter.state_dict())
     epochs = tqdm(
@@ -94,6 +98,7 @@ def train_adapter(
         for epoch in bar:
             loss = steps.epoch(epoch)
             judged += _validate(adapter, judges, device)
+            after_epoch(adapter)
             history.append(EpochRecord(epoch, loss, _mean(judged)))
             bar.set_postfix(_postfix(history[-1]))
             if _better(history[-1], history[best_epoch]):
@@ -122,6 +127,10 @@ def _validate(
     if judges is None:
         return []
     return [judges.judge(adapted_queries(adapter, judges.queries, device))]
+
+
+def _nothing(adapter: BaseAdapter) -> None:
+    """Do nothing after an epoch."""
 
 
 def _mean(judged: list[PerQueryMetrics]) -> float | None:

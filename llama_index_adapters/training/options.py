@@ -37,6 +37,9 @@ class TrainingOptions:
         scale: inverse temperature of the similarities in the loss.
         warmup: the part of all steps before the learning rate peaks.
         patience: epochs without a better validation nDCG@10 before training stops.
+        unseen_share: what share of later queries is expected to be about passages that nobody has
+            asked about, from 0 to 1: so much they weigh when a search chooses. When left out, 1
+            for another target corpus, else estimated from how much of the corpus was asked about.
         certainty: how certain a gain in validation nDCG@10 has to be, one-sided, for the best epoch
             to be kept; else the result is the identity. 0 keeps it whatever validation says.
         max_grad_norm: gradients longer than this are scaled down to it.
@@ -67,6 +70,7 @@ class TrainingOptions:
     scale: float = 20.0
     warmup: float = 0.1
     patience: int = 8
+    unseen_share: float | None = None
     certainty: float = 0.9
     max_grad_norm: float = 1.0
     steps_per_epoch: int | None = None
@@ -91,6 +95,8 @@ class TrainingOptions:
             require_number(getattr(self, name), name, above=0)
         for name in ("weight_decay", "warmup", "certainty"):
             require_number(getattr(self, name), name, least=0, below=1)
+        if self.unseen_share is not None:
+            require_number(self.unseen_share, "unseen_share", least=0, most=1)
         require_seed(self.seed)
         object.__setattr__(self, "seed", int(self.seed))  # numpy's cannot be written as JSON
         if self.precision is not None:

@@ -143,6 +143,8 @@ def _finetune() -> Iterator[BadInput]:
         ("--epochs many", "--epochs"),
         ("--epoch 3", "--epoch"),
         ("--batch-size -1", "--batch-size"),
+        ("--unseen-share 50", "--unseen-share"),
+        ("--unseen-share 0.5 --bias", "unseen_share is given, but only the search"),
         ("--learning-rate 0", "learning_rate is 0.0"),
         ("--learning-rate nan", "learning_rate is nan"),
         ("--seed -1", "--seed"),

@@ -91,6 +91,22 @@ def _options() -> Iterator[BadInput]:
             "target_corpus is given, but only the search",
         ),
         (
+            "a share beside a rate",
+            engine(unseen_share=0.5, learning_rate=0.1),
+            "unseen_share is given, but only the search",
+        ),
+        (
+            "a share for one run of one training",
+            lambda d: EmbeddingAdapterFinetuneEngine(
+                synonym_questions(3),
+                CountingEmbedding(),
+                adapter="linear",
+                model_output_path=d / "adapter",
+                store=d / "store.sqlite3",
+            ).finetune(unseen_share=0.5),
+            "unseen_share is given, but only the search",
+        ),
+        (
             "a log beside a bias",
             engine(query_log=["a"], bias=True),
             "query_log is given, but only the search",
@@ -114,6 +130,11 @@ def _options() -> Iterator[BadInput]:
         InvalidOptionError,
         ("no step", lambda _: wrong(negatives=0), "give a whole number from 1 on, 'all', or leave"),
         ("another precision", lambda _: wrong(precision="fp16"), "use one of float32, bfloat16"),
+        (
+            "a share in percent",
+            lambda _: wrong(unseen_share=50),
+            "unseen_share is 50; give",
+        ),
         ("certain beyond doubt", lambda _: wrong(certainty=1), "certainty is 1; give a number fr"),
     )
     finetune = EmbeddingAdapterFinetuneEngine.finetune

@@ -7,6 +7,8 @@ from typing import Any
 
 from llama_index_adapters.adapters.disk.config import AdapterConfig, Dimensions
 
+_KIND_METRIC = "ndcg@10"
+
 
 def model_card(config: AdapterConfig) -> str:
     """Return the model card of an adapter, as Markdown."""
@@ -30,6 +32,7 @@ def model_card(config: AdapterConfig) -> str:
         + (", `MyAdapter` the adapter's own class" if kind == "custom" else "")
         + ". Install with `pip install llama-index-adapters`.",
         *_table(config.metrics),
+        *_kinds(config.metrics),
         *_counts(config.data),
     ]
     return "\n\n".join(sections) + "\n"
@@ -87,6 +90,28 @@ def _table(metrics: Mapping[str, Any]) -> list[str]:
         return []
     head = ["| metric | base model | with the adapter | change |", "|---|---|---|---|"]
     return ["## Measured", "\n".join([*head, *rows])]
+
+
+def _kinds(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the gain on questions about seen and about unseen passages."""
+    if not isinstance(metrics.get("base"), Mapping):
+        return []
+    rows = []
+    for name, word in (
+        ("seen", "passages that training asked about"),
+        ("unseen", "other passages"),
+    ):
+        kind = metrics.get(name)
+        if not isinstance(kind, Mapping):
+            return ["Changes on passages that training asked about, and on others: unknown."]
+        gain = kind["gains"].get(_KIND_METRIC)
+        if gain is None:
+            rows.append(f"| {word} | {kind['queries']:,} | not measured | |")
+        else:
+            interval = f"{gain['low']:+.4f} to {gain['high']:+.4f}"
+            rows.append(f"| {word} | {kind['queries']:,} | {gain['mean']:+.4f} | {interval} |")
+    head = [f"| questions about | questions | change in {_KIND_METRIC} | 95% interval |"]
+    return ["\n".join([*head, "|---|---|---|---|", *rows])]
 
 
 def _counts(data: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llama_index_adapters.adapters.families import Form, forms
+from llama_index_adapters.adapters.families import Arrays, Form, forms
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.adapters.learned.new import new_adapter
@@ -60,12 +60,21 @@ class Candidate:
         complexity: of candidates that are about equal, the one where it is smallest is taken.
         build: makes the adapter from a training set, the corpus it will search and a seed.
         options: how it is trained; None when nothing is.
+        way: how far to go from the start to the trained weights, 1 for all of the way.
     """
 
     name: str
     complexity: Complexity
     build: Callable[[VectorDataset, FloatArray, int], BaseAdapter]
     options: TrainingOptions | None = None
+    way: float = 1.0
+
+    def on_the_way(self, start: Arrays, trained: Arrays) -> Arrays:
+        """Return the weights between start and trained ones, by name."""
+        return {
+            name: np.asarray((1 - self.way) * start[name] + self.way * trained[name], np.float32)
+            for name in trained
+        }
 
 
 def untrained_linear(dim: int, passage_dim: int) -> Candidate:
@@ -165,6 +174,20 @@ def linear_from(start: Candidate, options: TrainingOptions, dim: int) -> Candida
     if options.scale != TrainingOptions.scale:
         name += f", scale {options.scale:g}"
     return Candidate(name, Complexity(Method.LINEAR, 1.0), build, options)
+
+
+def part_of_the_way(trained: Candidate, way: float) -> Candidate:
+    """Return a linear adapter that goes back toward its start after training.
+
+    The mean of the weights before and after training keeps more of what the start did right where
+    training had nothing to say (Wortsman et al., arXiv:2109.01903).
+
+    Args:
+        trained: a linear adapter.
+        way: the share of the trained weights, above 0 and below 1.
+    """
+    name = f"{trained.name}, {way:.0%} of the way"
+    return replace(trained, name=name, complexity=Complexity(Method.LINEAR, way), way=way)
 
 
 def small_families(options: TrainingOptions, dim: int, passage_dim: int) -> list[Candidate]:

@@ -14,14 +14,21 @@ from llama_index_adapters.training.holdout import (
     ENOUGH_JUDGED,
     Fold,
     HoldoutUnit,
+    asked_again,
     fold_numbers,
     hold_out,
+    holdout_unit,
     most_judged,
 )
 from llama_index_adapters.training.mining import searched_once
 from llama_index_adapters.training.options import TrainingOptions
+from llama_index_adapters.training.search.criterion import ENOUGH_OF_A_KIND
 
 FOLDS = 4
+# So many of the training queries of each kind give enough of both when they are held out.
+_ENOUGH_FOR_BOTH = 60
+# How far a linear adapter may stay on the way from its start to its trained weights.
+WAYS = (0.75, 0.5)
 # Multiply-adds of scoring all queries against all passages, above which few trials are made.
 FEW_TRIALS_ABOVE = 2e10
 _MOST_PER_EPOCH = 1e11
@@ -77,12 +84,30 @@ def _mined(train: VectorDataset, options: TrainingOptions) -> int:
     return _MINED if affordable or train.search is not None else 0
 
 
+def unit_of_folds(train: VectorDataset) -> HoldoutUnit:
+    """Return what to hold out of a corpus that will be searched.
+
+    Queries, where enough of them are about passages that others ask about and enough are not:
+    then both kinds are held out at once, as they will come. Else what the data imitate best.
+    """
+    again = int(asked_again(train).sum())
+    both = min(again, len(train.queries) - again) >= _ENOUGH_FOR_BOTH
+    return "query" if both else holdout_unit(train)
+
+
 def folds_of(
-    train: VectorDataset, validation: VectorDataset | None, *, unit: HoldoutUnit, seed: int
+    train: VectorDataset,
+    validation: VectorDataset | None,
+    *,
+    unit: HoldoutUnit,
+    seed: int,
+    unseen_share: float = 1.0,
 ) -> list[Fold]:
     """Return what trials learn from and are judged by.
 
-    A large validation set judges alone, a small one beside folds of the training set.
+    A large validation set judges alone, a small one beside folds of the training set. Where
+    neither has enough questions about unseen passages and these weigh anything, folds of passages
+    complete them. Their passages stay negatives, as those that nobody asked about are in use.
 
     Raises:
         InvalidVectorsError: when there are too few queries to hold any out.
@@ -90,6 +115,9 @@ def folds_of(
     folds = [] if validation is None else [Fold(train, validation)]
     if validation is None or len(validation.queries) < ENOUGH_JUDGED:
         folds += _folds_of_training(train, unit, seed)
+    unseen = sum(int((~fold.seen).sum()) for fold in folds)
+    if folds and unseen_share and unseen < ENOUGH_OF_A_KIND:
+        folds += _folds_of_training(train, "passage", seed, negatives=True)
     if not folds:
         count = len(train.queries)
         raise InvalidVectorsError(
@@ -99,15 +127,25 @@ def folds_of(
     return [replace(fold, train=searched_once(fold.train)) for fold in folds]
 
 
-def _folds_of_training(train: VectorDataset, unit: HoldoutUnit, seed: int) -> list[Fold]:
-    """Return folds that hold each training query out once; one fold of a large set."""
+def _folds_of_training(
+    train: VectorDataset, unit: HoldoutUnit, seed: int, *, negatives: bool = False
+) -> list[Fold]:
+    """Return folds that hold each training query out once; one fold of a large set.
+
+    Args:
+        train: the training set.
+        unit: what is held out.
+        seed: of the folds.
+        negatives: whether held-out passages may be training negatives all the same.
+    """
     few = affords_few_trials(train)
     n_folds = max(5, -(-len(train.queries) // most_judged(train))) if few else FOLDS
     numbers = fold_numbers(train, n_folds, unit=unit, seed=seed)
     used = np.unique(numbers)
     if len(used) < 2:
         return []
-    return [hold_out(train, numbers == number, unit=unit) for number in used[: 1 if few else None]]
+    mask: HoldoutUnit = "query" if negatives else unit
+    return [hold_out(train, numbers == number, unit=mask) for number in used[: 1 if few else None]]
 
 
 def holds_most_of(passages: FloatArray, corpus: FloatArray) -> bool:

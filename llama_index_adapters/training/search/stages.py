@@ -15,15 +15,17 @@ from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training.frames import first_frame, further_frames
-from llama_index_adapters.training.holdout import holdout_unit
+from llama_index_adapters.training.holdout import expected_unseen_share
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
-from llama_index_adapters.training.result import TrainingResult
+from llama_index_adapters.training.outlook import best_trial, outlook_of
+from llama_index_adapters.training.result import BestTrial, TrainingResult
 from llama_index_adapters.training.search import plan
 from llama_index_adapters.training.search.candidates import (
     Candidate,
     linear_from,
     memory,
+    part_of_the_way,
     regressions,
     small_families,
     unchanged,
@@ -31,9 +33,12 @@ from llama_index_adapters.training.search.candidates import (
     whitening_of_both,
     whitenings,
 )
+from llama_index_adapters.training.search.criterion import Criterion
 from llama_index_adapters.training.search.judging import (
+    CERTAINTY,
     JudgedCandidate,
     best_of,
+    best_of_starts,
     judge_candidate,
     simplest_of_the_best,
 )
@@ -122,8 +127,17 @@ class AdapterSearch:
         self._train, self._query_log, self._session = train, query_log, session
         self._target = train.passages if target_corpus is None else target_corpus
         self._target_is_other_corpus = not plan.holds_most_of(train.passages, self._target)
-        self._unit = "passage" if self._target_is_other_corpus else holdout_unit(train)
-        self._folds = plan.folds_of(train, validation, unit=self._unit, seed=options.seed)
+        unit = "passage" if self._target_is_other_corpus else plan.unit_of_folds(train)
+        share = options.unseen_share
+        if share is None:
+            other = self._target_is_other_corpus
+            share = 1.0 if other else expected_unseen_share(train, len(self._target))
+        self._folds = plan.folds_of(
+            train, validation, unit=unit, seed=options.seed, unseen_share=share
+        )
+        self._remembers = unit == "query"
+        seen = np.concatenate([fold.seen for fold in self._folds])
+        self._criterion = Criterion(seen, share)
         self._few_trials = plan.affords_few_trials(train)
         self._options = plan.options_of_trials(options, train, self._folds[-1])
         self._dims = train.queries.shape[1], train.passages.shape[1]
@@ -141,11 +155,15 @@ class AdapterSearch:
             training_threads(self._train, n_judged=n_judged, options=self._options),
             tqdm(desc="Trials", unit="trial", disable=not self._session.show_progress) as self._bar,
         ):
+            outlook = outlook_of(self._folds, CERTAINTY)
+            if outlook is not None:
+                logger.info("%s", outlook)
             start = self._try_starts_without_labels()
             start = self._try_regressions(start)
             rate = self._try_learning_rates(start)
             scale = self._try_temperatures(start, rate)
             self._try_small_families(scale)
+            self._try_parts_of_the_way()
             self._try_memory(start, scale)
             chosen = self._choice()
             adapter = self._train_on_everything(chosen)
@@ -157,6 +175,10 @@ class AdapterSearch:
             chosen.metrics,
             trials=tuple(trial.as_trial(base, chosen=trial is chosen) for trial in self._judged),
             without_labels=None if self._frame is None else self._frame.stands_for_base,
+            seen=self._criterion.seen,
+            kinds=self._criterion.kinds,
+            outlook=outlook,
+            best=self._best(chosen),
         )
 
     def _try(self, candidates: Sequence[Candidate]) -> list[JudgedCandidate]:
@@ -164,10 +186,13 @@ class AdapterSearch:
         tried = []
         for candidate in candidates:
             self._bar.set_postfix_str(candidate.name)
-            tried.append(judge_candidate(candidate, self._folds, self._session))
+            tried.append(self._judge(candidate))
             self._judged.append(tried[-1])
             self._bar.update()
         return tried
+
+    def _judge(self, candidate: Candidate) -> JudgedCandidate:
+        return judge_candidate(candidate, self._folds, self._criterion, self._session)
 
     def _try_starts_without_labels(self) -> JudgedCandidate:
         """Try the identity and whitening; return the start that is worth its complexity."""
@@ -178,7 +203,8 @@ class AdapterSearch:
         for frame in further_frames(self._train):
             frames[frame.name] = frame
             self._try([unchanged(frame, self._dims[0])])
-        self._frame = frames[simplest_of_the_best(self._judged).candidate.name]
+        # Training has to find the other models; from a start without them it hardly does.
+        self._frame = frames[best_of(self._judged).candidate.name]
         self._whitened = self._try(whitenings(self._frame))
         both = whitening_of_both(
             self._query_log, self._frame, target_is_other_corpus=self._target_is_other_corpus
@@ -196,9 +222,8 @@ class AdapterSearch:
             return start
         power = simplest_of_the_best(self._whitened).candidate.complexity.strength
         self._try(regressions(power, self._frame))
-        best = best_of(self._judged)
-        _, certain_gain = best.gain_over(start)
-        return best if certain_gain > 0 else start
+        ahead = [one for one in self._judged if one.gain_over(start)[1] > 0]
+        return best_of_starts(ahead) if ahead else start
 
     def _try_learning_rates(self, start: JudgedCandidate) -> float:
         """Train linear adapters at rising, then falling rates while that helps."""
@@ -228,17 +253,45 @@ class AdapterSearch:
         if not self._few_trials and not framed:
             self._try(small_families(replace(self._options, scale=scale), *self._dims))
 
+    def _try_parts_of_the_way(self) -> None:
+        """Go back toward the start from the best linear adapter, where that trades two kinds."""
+        if self._criterion.kinds.both_judged:
+            best = best_of(list(self._linear.values())).candidate
+            self._try([part_of_the_way(best, way) for way in plan.WAYS])
+
     def _try_memory(self, start: JudgedCandidate, scale: float) -> None:
         """Train a memory, where passages are asked about again."""
-        if self._unit == "query":
+        if self._remembers:
             self._try([memory(start.candidate, replace(self._options, scale=scale))])
 
     def _choice(self) -> JudgedCandidate:
-        """Return the simplest of the best, or the base when its gain over that is not certain."""
-        chosen = simplest_of_the_best(self._judged)
-        if self._base is not None and chosen.gain_over(self._base)[1] <= 0:
-            return self._base
-        return chosen
+        """Return the simplest of the best, or the base when its gain over that is not certain.
+
+        What loses on one kind of questions is no choice.
+        """
+        base = self._base
+        if base is None:
+            return simplest_of_the_best(self._judged)
+        chosen = simplest_of_the_best([one for one in self._judged if not one.loses_to(base)])
+        return chosen if chosen.gain_over(base)[1] > 0 else base
+
+    def _best(self, chosen: JudgedCandidate) -> BestTrial | None:
+        """Return what was chosen, or what would have been if its gain were certain."""
+        base = self._base
+        if base is None:
+            return None
+        best = chosen
+        if chosen is base:
+            best = best_of([trial for trial in self._judged if trial is not base])
+        result = best_trial(
+            best.candidate.name,
+            *best.gain_over(base),
+            len(best.ndcg),
+            CERTAINTY,
+            kept=best is chosen,
+        )
+        logger.info("%s", result)
+        return result
 
     def _train_on_everything(self, chosen: JudgedCandidate) -> BaseAdapter:
         """Make the chosen adapter from the whole training set, for the corpus it will search.
@@ -263,9 +316,11 @@ class AdapterSearch:
                 session=self._session.without_progress(),
             )
             states.append(adapter.arrays())
-        adapter.load_arrays(
-            {name: np.mean([state[name] for state in states], 0) for name in states[0]}
-        )
+        trained = {name: np.mean([state[name] for state in states], 0) for name in states[0]}
+        if candidate.way < 1:
+            start = candidate.build(self._train, self._target, options.seed).arrays()
+            trained = candidate.on_the_way(start, trained)
+        adapter.load_arrays(trained)
         return adapter
 
 
