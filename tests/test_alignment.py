@@ -99,6 +99,22 @@ class TestChoice:
         assert np.abs(new @ (weak / np.linalg.norm(weak)).T).max() > 0  # fits what it saw
         assert report.chosen != str(Recipe("regression", STRENGTHS[0]))
 
+    def test_texts_are_ranked_over_passages_that_made_no_map(self):
+        """The adjoint reproduces the scores of those so well that its weakest ridge would win."""
+        sizes = {"new_dim": 64, "old_dim": 48, "noise": 1.0}
+        new, old = two_models(count=60, **sizes)
+        fresh_new, fresh_old = two_models(count=400, seed=9, **sizes)
+        own = fresh_new @ fresh_new.T
+        np.fill_diagonal(own, -np.inf)
+
+        def found(weight):
+            mapped = (fresh_new @ weight.T) @ fresh_old.T
+            np.fill_diagonal(mapped, -np.inf)
+            return np.mean(mapped.argmax(axis=1) == own.argmax(axis=1))
+
+        weakest = dict(maps(new, old))[Recipe("adjoint", STRENGTHS[0])]
+        assert found(align(new, old).weight) > found(weakest) + 0.05
+
     def test_the_curve_says_what_more_passages_bring(self):
         report = align(*two_models(count=120, new_dim=48, old_dim=32, noise=0.5)).report
         points = [point.kept for point in report.curve]

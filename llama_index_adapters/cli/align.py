@@ -26,6 +26,8 @@ texts that it has not seen. The texts, requests and tokens this takes are shown 
 embedded.
 
 With --keep-at-least the exit status is 3 when less is kept, and the map is written all the same.
+The share is of the other model's ranking of the sample, not of answers: only labels tell those
+(the command evaluate, or the engine in Python).
 
 For example:
 
