@@ -114,6 +114,27 @@ class Weights(_Embedding):
             self._weights[changed] += 1
 
 
+class Remembering(_Embedding):
+    """It writes down what it was asked, as a service that counts its requests does."""
+
+    asked: list[str] = Field(default_factory=list)
+    _lengths: dict[str, int] = PrivateAttr(default_factory=dict)
+    _total: int = PrivateAttr(default=0)
+    _words: frozenset[str] = PrivateAttr()
+
+    def __init__(self, used: bool = False, words: str = "", **fields: Any) -> None:
+        super().__init__(**fields)
+        self._words = frozenset(words.split())
+        if used:
+            self.get_text_embedding("a text")
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        self.asked.append(text)
+        self._lengths[text] = len(text)
+        self._total += len(text)
+        return [float(len(text))]
+
+
 class Calling(_Embedding):
     """A function does the work."""
 
@@ -168,6 +189,19 @@ def _mine(body: str = "1.0", module: str = "project", comment: str = "") -> Base
     return _class_of(source, module)()
 
 
+def _noting(text: str = "") -> Callable[[str], list[float]]:
+    """Return a function that keeps what it was given, after it was given this."""
+    given: list[str] = []
+
+    def answer(text: str) -> list[float]:
+        given.append(text)
+        return [1.0]
+
+    if text:
+        answer(text)
+    return answer
+
+
 def _times(factor: int) -> Callable[[str], list[float]]:
     return lambda text: [float(factor * len(text))]
 
@@ -215,6 +249,12 @@ SHAPES: dict[str, Shape] = {
     "a function": Shape(
         Calling,
         other=[{"function": str.upper}, {"function": _times(2)}, {"function": _times(3)}],
+    ),
+    "what it was asked so far": Shape(
+        Remembering, other=[{"words": "a b"}, {"words": "c"}], same=[{"used": True}]
+    ),
+    "a function that keeps what it was given": Shape(
+        lambda text="": Calling(_noting(text)), same=[{"text": "a text"}]
     ),
     "a class of a project": Shape(
         _mine,

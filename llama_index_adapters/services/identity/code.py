@@ -8,6 +8,7 @@ import inspect
 import sys
 import sysconfig
 import textwrap
+from collections.abc import Iterator
 from functools import cache
 from types import CodeType
 from typing import Any
@@ -36,16 +37,78 @@ def is_own(thing: Any) -> bool:
 
 def source_sha256(thing: Any) -> str:
     """Return a hash of what a class or function does; comments, docstrings and layout aside."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
-    except (OSError, TypeError, SyntaxError):
-        # Typed at a prompt, or a lambda in the middle of a line: the compiled code.
+    tree = _tree(thing)
+    if tree is None:
         return hashlib.sha256(repr(_compiled(thing)).encode()).hexdigest()
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and len(body) > 1 and _is_text(body[0]):
             body.pop(0)
     return hashlib.sha256(ast.unparse(tree).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@cache
+def state_of(kind: type) -> frozenset[str]:
+    """Return the attributes that methods of a class change while it works.
+
+    They are what it has done so far (a count of calls, a list of texts, a client that is opened
+    when it is needed) and no settings. What ``__init__`` and setters change is not meant.
+    """
+    names: set[str] = set()
+    for base in kind.__mro__:
+        tree = None if base is object else _tree(base)
+        for method in () if tree is None else ast.walk(tree):
+            if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and _works(method):
+                own = method.args.args[0].arg
+                names |= {name for holder, name in _changes(method) if holder == own}
+    return frozenset(names)
+
+
+def changed_by(function: Any) -> frozenset[str]:
+    """Return the variables around a function that it changes: what it has done so far."""
+    tree = _tree(function)
+    return frozenset() if tree is None else frozenset(name for _, name in _changes(tree))
+
+
+_SETS_UP = ("__init__", "__new__", "__post_init__", "__setstate__", "model_post_init")
+_CHANGING = (
+    *("add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popleft"),
+    *("put", "remove", "setdefault", "update"),
+)
+
+
+def _works(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Return whether a method does anything but set an object up."""
+    sets = method.name in _SETS_UP or method.name.lstrip("_").startswith(("set_", "with_"))
+    decorated = [ast.unparse(decorator) for decorator in method.decorator_list]
+    sets |= any(text.endswith(".setter") or "validator" in text for text in decorated)
+    return bool(method.args.args) and not sets
+
+
+def _changes(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield what is assigned to or changed: the variable that holds it, "" for one itself."""
+    for node in ast.walk(tree):
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign | ast.Delete):
+            targets = node.targets
+        elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+            targets = [node.target]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            targets = [node.func.value] if node.func.attr in _CHANGING else []
+        for target in targets:
+            place = target.value if isinstance(target, ast.Subscript) else target
+            if isinstance(place, ast.Attribute) and isinstance(place.value, ast.Name):
+                yield place.value.id, place.attr
+            elif isinstance(place, ast.Name):
+                yield "", place.id
+
+
+def _tree(thing: Any) -> ast.Module | None:
+    """Return the parsed source; None for what was typed at a prompt or is not written in Python."""
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    except (OSError, TypeError, SyntaxError):
+        return None
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -2,8 +2,9 @@
 
 Counted are the class with its module, and the code of a class that is in nobody's package; fields,
 private attributes and those of objects it holds; the content of files it names; weights in memory.
-Left out, by their names, are credentials, batch sizes, timeouts and the like; and an endpoint,
-unless nothing else names the model. What cannot be read makes the identity one of this process.
+Left out, by their names, are credentials, batch sizes, timeouts and the like; an endpoint, unless
+nothing else names the model; and what methods change while the model works. What cannot be read
+makes the identity one of this process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ import numpy as np
 from llama_index.core.bridge.pydantic import BaseModel, SecretStr
 
 from llama_index_adapters.files.content import content_sha256, expanded
-from llama_index_adapters.services.identity.code import is_own, named, source_sha256
+from llama_index_adapters.services.identity.code import (
+    changed_by,
+    is_own,
+    named,
+    source_sha256,
+    state_of,
+)
 from llama_index_adapters.services.identity.folders import model_files
 from llama_index_adapters.services.identity.weights import (
     array_sha256,
@@ -165,7 +172,7 @@ class _Description:
         if isinstance(value, FunctionType):
             if not is_own(value):
                 return named(value)
-            bound = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+            bound = _closure(value)
             held = [self.of(part, around) for part in (bound, value.__defaults__)]
             return [named(value), source_sha256(value), *held]
         if isinstance(value, type):
@@ -181,7 +188,8 @@ class _Description:
             content["weights"] = module_sha256(value)
             settings = dict(_settings_of_module(value))
         else:
-            settings = dict(_settings_of(value))
+            state = state_of(kind)
+            settings = {name: held for name, held in _settings_of(value) if name not in state}
             if not (settings or _can_hold_settings(value) or around.trusted):
                 self.unread.append(f"{around.attribute}: {named(kind)}".removeprefix(": "))
         is_named = around.named or any(names_model(name, item) for name, item in settings.items())
@@ -276,6 +284,13 @@ def _can_hold_settings(value: Any) -> bool:
     """Return whether the attributes of an object are all there is to it: not one made in C."""
     slots = any("__slots__" in vars(kind) for kind in type(value).__mro__)
     return type(value) is object or slots or hasattr(value, "__dict__")
+
+
+def _closure(function: FunctionType) -> list[Any]:
+    """Return the variables that a function holds, without those that it changes."""
+    changed = changed_by(function)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return [cell.cell_contents for name, cell in cells if name not in changed and _is_filled(cell)]
 
 
 def _is_filled(cell: Any) -> bool:
