@@ -8,7 +8,7 @@ import inspect
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from functools import cache
 from types import CodeType
 from typing import Any
@@ -47,20 +47,23 @@ def source_sha256(thing: Any) -> str:
     return hashlib.sha256(ast.unparse(tree).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-@cache
 def state_of(kind: type) -> frozenset[str]:
     """Return the attributes that methods of a class change while it works.
 
     They are what it has done so far (a count of calls, a list of texts, a client that is opened
     when it is needed) and no settings. What ``__init__`` and setters change is not meant.
     """
+    return frozenset().union(*(_state_of(base) for base in kind.__mro__ if base is not object))
+
+
+@cache
+def _state_of(kind: Hashable) -> frozenset[str]:
+    tree = _tree(kind)
     names: set[str] = set()
-    for base in kind.__mro__:
-        tree = None if base is object else _tree(base)
-        for method in () if tree is None else ast.walk(tree):
-            if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and _works(method):
-                own = method.args.args[0].arg
-                names |= {name for holder, name in _changes(method) if holder == own}
+    for method in () if tree is None else ast.walk(tree):
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and _works(method):
+            own = method.args.args[0].arg
+            names |= {name for holder, name in _changes(method) if holder == own}
     return frozenset(names)
 
 
