@@ -135,6 +135,30 @@ class Remembering(_Embedding):
         return [float(len(text))]
 
 
+class Told(_Embedding):
+    """A method says how it is to work; another opens what it needs when it is needed."""
+
+    _prefix: str = PrivateAttr(default="")
+    _opened: Any = PrivateAttr(default=None)
+
+    def __init__(self, prefix: str = "", used: bool = False, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.use(prefix)
+        if used:
+            self.get_text_embedding("a text")
+
+    def use(self, prefix: str) -> Told:
+        self._prefix = prefix
+        return self
+
+    def _open(self) -> None:
+        self._opened = self._opened or [1, 2]
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        self._open()
+        return [float(len(self._prefix + text))]
+
+
 class Calling(_Embedding):
     """A function does the work."""
 
@@ -252,6 +276,9 @@ SHAPES: dict[str, Shape] = {
     ),
     "what it was asked so far": Shape(
         Remembering, other=[{"words": "a b"}, {"words": "c"}], same=[{"used": True}]
+    ),
+    "what a method was told": Shape(
+        Told, other=[{"prefix": "Represent the invoice: "}], same=[{"used": True}]
     ),
     "a function that keeps what it was given": Shape(
         lambda text="": Calling(_noting(text)), same=[{"text": "a text"}]

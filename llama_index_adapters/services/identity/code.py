@@ -13,6 +13,7 @@ from functools import cache
 from types import CodeType
 from typing import Any
 
+_Method = ast.FunctionDef | ast.AsyncFunctionDef
 # Packages that may be installed from a checkout.
 _INSTALLED = ("llama_index", "llama_index_adapters", "langchain", "langchain_core")
 
@@ -48,23 +49,40 @@ def source_sha256(thing: Any) -> str:
 
 
 def state_of(kind: type) -> frozenset[str]:
-    """Return the attributes that methods of a class change while it works.
+    """Return the attributes that a class changes while it works.
 
     They are what it has done so far (a count of calls, a list of texts, a client that is opened
-    when it is needed) and no settings. What ``__init__`` and setters change is not meant.
+    when it is needed) and no settings. It works in methods that return something, and in those
+    they call on the same object; what others change, such as ``__init__`` or ``use(model)``, it
+    was told.
     """
-    return frozenset().union(*(_state_of(base) for base in kind.__mro__ if base is not object))
+    return _state_of(kind)
 
 
 @cache
 def _state_of(kind: Hashable) -> frozenset[str]:
-    tree = _tree(kind)
-    names: set[str] = set()
-    for method in () if tree is None else ast.walk(tree):
-        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and _works(method):
-            own = method.args.args[0].arg
-            names |= {name for holder, name in _changes(method) if holder == own}
-    return frozenset(names)
+    assert isinstance(kind, type)
+    methods: dict[str, _Method] = {}
+    for base in reversed(kind.__mro__):
+        tree = None if base is object else _tree(base)
+        for node in () if tree is None else ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.args:
+                methods[node.name] = node
+    for name in [name for name, method in methods.items() if _sets_up(method)]:
+        del methods[name]
+    pending = [name for name, method in methods.items() if _gives_something(method)]
+    working: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name in methods and name not in working:
+            working.add(name)
+            pending += _called_on_itself(methods[name])
+    return frozenset(
+        name
+        for method in map(methods.__getitem__, working)
+        for holder, name in _changes(method)
+        if holder == method.args.args[0].arg
+    )
 
 
 def changed_by(function: Any) -> frozenset[str]:
@@ -80,12 +98,37 @@ _CHANGING = (
 )
 
 
-def _works(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Return whether a method does anything but set an object up."""
-    sets = method.name in _SETS_UP or method.name.lstrip("_").startswith(("set_", "with_"))
+def _sets_up(method: _Method) -> bool:
     decorated = [ast.unparse(decorator) for decorator in method.decorator_list]
-    sets |= any(text.endswith(".setter") or "validator" in text for text in decorated)
-    return bool(method.args.args) and not sets
+    return method.name in _SETS_UP or any(
+        text.endswith(".setter") or "validator" in text for text in decorated
+    )
+
+
+def _gives_something(method: _Method) -> bool:
+    """Return whether a method returns or yields anything but nothing or the object itself."""
+    own = method.args.args[0].arg
+    for node in ast.walk(method):
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            return True
+        if isinstance(node, ast.Return) and node.value is not None:
+            itself = isinstance(node.value, ast.Name) and node.value.id == own
+            nothing = isinstance(node.value, ast.Constant) and node.value.value is None
+            if not itself and not nothing:
+                return True
+    return False
+
+
+def _called_on_itself(method: _Method) -> list[str]:
+    own = method.args.args[0].arg
+    return [
+        node.func.attr
+        for node in ast.walk(method)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == own
+    ]
 
 
 def _changes(tree: ast.AST) -> Iterator[tuple[str, str]]:
