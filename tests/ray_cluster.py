@@ -79,26 +79,30 @@ def add_node(nodes: Any, **options: Any) -> Any:
 class LoggedEmbedding(CountingEmbedding):
     """Writes every text that it is asked for to a file of its process in the folder ``log``.
 
-    It breaks on ``timeout_on``, waits ``timeout_pause`` seconds for each text, and answers nobody
-    before ``timeout_together`` processes have been asked. Called so, these are no settings by which
-    a model is known.
+    It breaks on the text ``breaks_on``, waits ``pause`` seconds for each text, and answers nobody
+    before ``together`` processes have been asked.
     """
 
     log: str
-    timeout_pause: float = 0.0
-    timeout_together: int = 0
-    timeout_on: str = ""
+    pause: float = 0.0
+    together: int = 0
+    breaks_on: str = ""
+
+    @property
+    def stated_identity(self) -> str:
+        """What its vectors depend on; the log and the ways to fail are not part of it."""
+        return f"{type(self).__qualname__} {self.dimension} {self.query_instruction!r}"
 
     def respond(self, kind: str, texts: list[str]) -> Any:
-        if self.timeout_on in texts:
+        if self.breaks_on in texts:
             raise ValueError("the model broke")
         own = Path(self.log) / str(os.getpid())
         own.touch()
         for _ in range(600):
-            if len(list(own.parent.iterdir())) >= self.timeout_together:
+            if len(list(own.parent.iterdir())) >= self.together:
                 break
             time.sleep(0.1)
-        time.sleep(self.timeout_pause * len(texts))
+        time.sleep(self.pause * len(texts))
         with own.open("a") as file:
             file.write("".join(f"{text}\n" for text in texts))
         return super().respond(kind, texts)

@@ -104,7 +104,7 @@ class TestEmbedding:
     @pytest.mark.usefixtures("two_nodes")
     def test_what_was_stored_survives_a_failure(self, library, tmp_path):
         texts = [f"text {n}" for n in range(80)]
-        broken = logged(tmp_path, "broken", timeout_on="text 41")
+        broken = logged(tmp_path, "broken", breaks_on="text 41")
         mended = logged(tmp_path, "mended")
         path = tmp_path / "store.db"
         with pytest.raises(EmbeddingError, match="the model broke") as caught:
@@ -122,7 +122,7 @@ class TestEmbedding:
         extra = add_node(two_nodes, num_cpus=1)
         two_nodes.wait_for_nodes()
         texts = [f"text {n}" for n in range(240)]
-        model = logged(tmp_path, "log", timeout_pause=0.03, timeout_together=3)
+        model = logged(tmp_path, "log", pause=0.03, together=3)
         model_id, store = IdentifiedModel(model).identity, EmbeddingStore(tmp_path / "store.db")
         result = []
         embedding = threading.Thread(
