@@ -19,6 +19,7 @@ from llama_index_adapters.training.holdout import (
     holdout_unit,
     lower_end,
     most_judged,
+    why_none_held_out,
 )
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
@@ -122,7 +123,7 @@ def carve_validation(data: VectorDataset, *, seed: int) -> Fold:
     if held.all():
         queries = "1 query" if len(held) == 1 else f"{len(held)} queries"
         raise InvalidVectorsError(
-            f"No part of the {queries} can be held out by {unit} to judge by. Give more queries, "
-            "or a validation set of their own."
+            f"No part of the {queries} can be held out by {unit} to judge by. "
+            f"{why_none_held_out(data, unit)}"
         )
     return hold_out(data, held, unit=unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,11 @@ from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.request import RejectedTextError
 from llama_index_adapters.vectors.store import EmbeddingStore
 from llama_index_adapters.vectors.store_rows import ROLES, Role
+
+logger = logging.getLogger(__name__)
+
+# Two texts may well have one vector, such as two spellings of one.
+_MANY_TEXTS = 3
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,14 @@ class Embedder:
             raise EmbeddingError(
                 f"{np.count_nonzero(~found)} vectors disappeared from {store} while texts "
                 "were embedded. Another program changes the file; name another one."
+            )
+        if (vectors == vectors[:1]).all() and (many := len(set(texts))) >= _MANY_TEXTS:
+            logger.warning(
+                "%s has the same vector for all %d %s texts, which differ: with it nothing can be "
+                "found or learned. Look at the model and what it is given.",
+                self.model.label,
+                many,
+                role,
             )
         return EmbeddedTexts(vectors, EmbeddingCost(cost.texts, time.perf_counter() - started))
 

@@ -187,6 +187,11 @@ def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:
         raise failures[0]
 
 
+# A notebook's interrupt is a callback that does not wake its event loop: a loop that slept on
+# would notice it when the next answer comes.
+_AWAKE_SECONDS = 0.25
+
+
 async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
     """Ask about every passage, ``run.num_workers`` at a time in the running event loop."""
     stop = asyncio.Event()
@@ -230,7 +235,9 @@ async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
             # Requests under way are paid for: their answers are waited for and kept when another
             # request has failed, and for a moment when the caller has cancelled this task (once;
             # twice ends it).
-            await asyncio.shield(asyncio.gather(*workers, return_exceptions=True))
+            under_way = set(workers)
+            while under_way:
+                _, under_way = await asyncio.wait(under_way, timeout=_AWAKE_SECONDS)
         except asyncio.CancelledError:
             stop.set()
             await asyncio.wait(workers, timeout=GRACE_SECONDS)
