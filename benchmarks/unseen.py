@@ -123,7 +123,8 @@ def table(measured: dict[str, dict[str, dict[str, FloatArray]]]) -> str:
         "# Passages nobody asked about",
         "",
         "Written by `python -m benchmarks.unseen`: gains in nDCG@10 over the base model on "
-        "held-out training questions about passages that the map was not made from, ± a standard error. "
+        "held-out training questions about passages that the map was not made from, ± a "
+        "standard error. "
         f"*Whitening* is of the passages at power {_WHITENING:g}, *differences* at "
         f"{DIFFERENCE_POWER:g}, *regression* has a pull of 10 unless said otherwise; "
         "[docs/how-it-works.md](../docs/how-it-works.md) defines them. A kind of passages is one "
