@@ -205,7 +205,7 @@ class TestCrossFit:
         again = dataclasses.replace(data, relevance=Relevance.from_rows([[row] for row in rows]))
         fitted = fit(LinearAdapter(DIM), again, None, OPTIONS)
         assert fitted.kinds.both_judged
-        assert len(fitted.adapted["ndcg@10"]) == len(fitted.seen) == 320
+        assert len(fitted.adapted["ndcg@10"]) == len(fitted.seen) == 160
 
     def test_same_seed_same_bytes(self):
         found = [fit(LinearAdapter(DIM), rotated(100), None, OPTIONS).adapter for _ in range(2)]
