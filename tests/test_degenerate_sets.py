@@ -55,7 +55,7 @@ def test_each_with_each(tried):
 def test_what_a_set_lacks_is_said(tmp_path):
     for name, entry_point, said in (
         ("one query", "auto", "1 query cannot be split by query to judge adapters"),
-        ("one query", "linear", "No part of the 1 query can be held out"),
+        ("one query", "linear", "1 query cannot be split by query to judge adapters"),
         ("every vector equal", "auto", "All 12 have the same vector: .* the embedding model"),
         ("every vector equal", "linear", "All 12 have the same vector: .* the embedding model"),
         ("one query", "split by query", "1 distinct queries, too few for 3 sides"),
