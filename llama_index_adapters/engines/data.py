@@ -171,7 +171,8 @@ class TrainingData:
         shared: bool = False,
     ) -> EmbeddedDataset:
         if isinstance(data, VectorDataset):
-            return EmbeddedDataset(data, EmbeddingCost())
+            one_each = data.with_shared_relevance() if shared else data
+            return EmbeddedDataset(one_each, EmbeddingCost())
         assert embedder is not None
         assert queries is not None
         return queries.dataset(

@@ -240,12 +240,18 @@ class GenerationRun:
         if path is None or not path.exists():
             return None
         try:
-            return read_mappings(path)
+            found = read_mappings(path)
         except InvalidFileError as error:
             raise InvalidFileError(
                 f"{error} Questions cannot be added to it: give another output_path, "
                 "or move the file away."
             ) from error
+        if found.grades:
+            raise InvalidFileError(
+                f"{path} has grades, which would be lost when it is replaced: give another "
+                "output_path."
+            )
+        return found
 
     def _adopt(self, found: QuestionMappings) -> None:
         """Put into the journal what the set at ``output_path`` has: it is going to be replaced."""
