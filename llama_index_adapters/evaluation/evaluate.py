@@ -71,9 +71,9 @@ def evaluate(
         show_progress: show a progress bar while the model works.
 
     Returns:
-        The metrics at ``k`` of base and adapted, with the gain's interval; and both for the questions
-        about passages that training asked about and for the others, unless the adapter does not
-        say which those are.
+        The metrics at ``k`` of base and adapted, with the gain's interval; and both for the
+        questions about passages that training asked about and for the others, unless the adapter
+        does not say which those are.
 
     Raises:
         InvalidOptionError: for a model without an adapter, or a value that cannot be used.

@@ -29,6 +29,8 @@ from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.vectors.query_models import QueryEmbedder, QueryModels, sampled_rows
 from llama_index_adapters.vectors.store import EmbeddingStore
 
+# A mapping may hold grades too: {query: {node id: grade}}.
+Labels = Questions | str | PathLike[str]
 UnknownNodes = Literal["refuse", "drop"]
 
 
@@ -114,7 +116,7 @@ class IndexCorpus:
 
     def dataset(
         self,
-        labels: Questions | str | PathLike[str],
+        labels: Labels,
         *,
         unknown_nodes: UnknownNodes = "refuse",
         search_store: bool = False,
@@ -129,8 +131,10 @@ class IndexCorpus:
 
         Args:
             labels: which nodes answer which query: a question set whose passages are nodes of
-                the index, ``{query: [node ids]}``, or the path of a file: a question set in
-                JSON, or feedback in JSONL or CSV as :func:`read_feedback` reads it.
+                the index, ``{query: [node ids]}`` or ``{query: {node id: grade}}``, or the path of
+                a file: a question set in JSON, or in JSONL or CSV feedback as
+                :func:`read_feedback` reads it, or grades as :func:`read_grades` does, in a column
+                named ``grade``.
             unknown_nodes: what to do about nodes that the index does not have (any more):
                 ``"refuse"`` the labels, or ``"drop"`` them with the queries that only they
                 answer.
@@ -158,7 +162,8 @@ class IndexCorpus:
         queries = self._embedder(query_embed_models, store, show_progress=show_progress)
         embedded = queries.each(texts)
         relevance = Relevance.from_rows(
-            [[self._rows[node_id] for node_id in ids] for ids in judgements.relevant.values()]
+            [[self._rows[node_id] for node_id in ids] for ids in judgements.relevant.values()],
+            [list(grades.values()) for grades in judgements.relevant.values()],
         )
         data = VectorDataset(
             embedded.rows(self.vectors),

@@ -28,6 +28,7 @@ _EXPECTED = (
 _CUT = "with half of a surrogate pair in the text, which no model can encode"
 _CUT_ADVICE = "Leave them out, or mend the text."
 _SHOWN = 3
+Grades = dict[str, dict[str, int]]
 # A whole number: pydantic would take "2" and True for one otherwise.
 Grade = Annotated[int, Field(strict=True, ge=1)]
 _Self = TypeVar("_Self", bound="EmbeddingQAFinetuneDataset")
@@ -51,7 +52,6 @@ class QuestionSet(Protocol):
 
 # What is taken wherever texts of questions are: an object with the mappings, or a mapping of them.
 Questions = QuestionSet | Mapping[str, Any]
-Grades = dict[str, dict[str, int]]
 
 
 class QuestionMappings(BaseModel):
@@ -86,6 +86,15 @@ class QuestionMappings(BaseModel):
     def _drop_repeated_ids(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
         return {query_id: list(dict.fromkeys(ids)) for query_id, ids in value.items()}
 
+    @field_validator("grades")
+    @classmethod
+    def _drop_ones(cls, value: Grades) -> Grades:
+        above = {
+            query_id: {passage: grade for passage, grade in graded.items() if grade > 1}
+            for query_id, graded in value.items()
+        }
+        return {query_id: graded for query_id, graded in above.items() if graded}
+
 
 class EmbeddingQAFinetuneDataset(QuestionMappings):
     """A question set in which queries, corpus and relevance fit together.
@@ -98,8 +107,8 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
         corpus: the text of each passage, by passage id.
         relevant_docs: the ids of the passages that answer each query, by query id; at least one.
         mode: LlamaIndex's name for the kind of passages.
-        grades: how well a passage answers, ``{query id: {passage id: grade}}``, from 1 on; a
-            relevant passage that is not there has grade 1. nDCG gains the grade, as trec_eval
+        grades: how well a passage answers, ``{query id: {passage id: grade}}``; a relevant passage
+            that is not there has grade 1, and what is given as 1 is left out. nDCG gains the grade, as trec_eval
             does, and training weighs a passage by it.
 
     Raises:
