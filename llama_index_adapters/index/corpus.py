@@ -26,6 +26,7 @@ from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.vectors.embed import EmbeddedDataset, EmbeddingCost
 from llama_index_adapters.vectors.query_models import QueryEmbedder, QueryModels, sampled_rows
 from llama_index_adapters.vectors.store import EmbeddingStore
 
@@ -156,6 +157,26 @@ class IndexCorpus:
             InvalidOptionError: without an embedding model, or for an unknown option.
             EmbeddingError: when the embedding model fails; what it gave before is stored.
         """
+        return self.embedded(
+            labels,
+            unknown_nodes=unknown_nodes,
+            search_store=search_store,
+            query_embed_models=query_embed_models,
+            store=store,
+            show_progress=show_progress,
+        ).data
+
+    def embedded(
+        self,
+        labels: Labels,
+        *,
+        unknown_nodes: UnknownNodes = "refuse",
+        search_store: bool = False,
+        query_embed_models: Sequence[BaseEmbedding] | None = None,
+        store: EmbeddingStore | str | PathLike[str] | None = None,
+        show_progress: bool = True,
+    ) -> EmbeddedDataset:
+        """Return what :meth:`dataset` gives, with what embedding took; arguments are the same."""
         require_one_of(unknown_nodes, "unknown_nodes", get_args(UnknownNodes))
         judgements = self._known(as_judgements(labels), drop=unknown_nodes == "drop")
         texts = list(judgements.relevant)
@@ -175,14 +196,17 @@ class IndexCorpus:
             search=self._search(show_progress=show_progress) if search_store else None,
             blocks=embedded.blocks,
         )
-        return self._with_samples(data, queries)
+        data, cost = self._with_samples(data, queries)
+        return EmbeddedDataset(data, embedded.cost + cost)
 
-    def _with_samples(self, data: VectorDataset, queries: QueryEmbedder) -> VectorDataset:
+    def _with_samples(
+        self, data: VectorDataset, queries: QueryEmbedder
+    ) -> tuple[VectorDataset, EmbeddingCost]:
         """Let models that are not the index's own embed some passages."""
         if queries.models.is_base_alone:
-            return data
+            return data, EmbeddingCost()
         texts, stored = self.sample()
-        return queries.with_samples(data, texts, stored)[0] if texts else data
+        return queries.with_samples(data, texts, stored) if texts else (data, EmbeddingCost())
 
     def sample(self, *, seed: int = 0) -> tuple[list[str], NDArray[np.float32]]:
         """Return at most a thousand passages: their texts, as they were embedded, and vectors.

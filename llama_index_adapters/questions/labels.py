@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import csv
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from io import StringIO
 from os import PathLike
 from typing import Any
 
+import numpy as np
+
 from llama_index_adapters.checks import as_path
 from llama_index_adapters.errors import InvalidDatasetError
+from llama_index_adapters.files.atomic import write_text
 from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.questions.logs import has_grades, kind_of, read_feedback, read_grades
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset, as_dataset
+from llama_index_adapters.questions.split import (
+    checked_fractions,
+    passages_divided,
+    queries_divided,
+)
+from llama_index_adapters.questions.views import Rows
+from llama_index_adapters.retrieval.relevance import Relevance
 
 
 @dataclass(frozen=True)
@@ -83,3 +96,65 @@ def _from_mapping(labels: Mapping[Any, Any]) -> Judgements:
         for text, ids in labels.items()
     }
     return Judgements(relevant, {text: text for text in relevant})
+
+
+def split_judgements(
+    judgements: Judgements, fractions: Sequence[float], *, by_passage: bool, seed: int = 0
+) -> tuple[Judgements, ...]:
+    """Divide labels as :func:`split_by_query` or :func:`split_by_passage` divide a question set.
+
+    Nodes are told apart by their ids, since there are no texts.
+
+    Raises:
+        InvalidOptionError: for fractions that are none, or a seed that is none.
+        InvalidDatasetError: when there is too little to divide.
+    """
+    divided = passages_divided if by_passage else queries_divided
+    return divided(_View(judgements), checked_fractions(fractions), seed=seed)
+
+
+def write_labels(judgements: Judgements, path: str | PathLike[str]) -> None:
+    """Write labels as a CSV file with the columns query, node_id and grade.
+
+    Raises:
+        InvalidFileError: when ``path`` is a directory.
+    """
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("query", "node_id", "grade"))
+    for query, graded in judgements.relevant.items():
+        table.writerows((query, node_id, grade) for node_id, grade in graded.items())
+    write_text(as_path(path, "path"), text.getvalue())
+
+
+@dataclass(frozen=True)
+class _View:
+    """Labels as splits look at questions: every query and every node is there once."""
+
+    whole: Judgements
+
+    @cached_property
+    def _nodes(self) -> Mapping[str, int]:
+        names = dict.fromkeys(name for graded in self.whole.relevant.values() for name in graded)
+        return {name: row for row, name in enumerate(names)}
+
+    @property
+    def same_queries(self) -> Rows:
+        return np.arange(len(self.whole.relevant))
+
+    @property
+    def same_passages(self) -> Rows:
+        return np.arange(len(self._nodes))
+
+    @cached_property
+    def relevance(self) -> Relevance:
+        return Relevance.from_rows(
+            [[self._nodes[name] for name in graded] for graded in self.whole.relevant.values()]
+        )
+
+    def part(self, queries: Rows, passages: Rows | None = None) -> Judgements:
+        texts = list(self.whole.relevant)
+        chosen = [texts[row] for row in queries]
+        return Judgements(
+            {text: self.whole.relevant[text] for text in chosen}, self.whole.query_ids
+        )

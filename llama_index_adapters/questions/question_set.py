@@ -108,8 +108,8 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
         relevant_docs: the ids of the passages that answer each query, by query id; at least one.
         mode: LlamaIndex's name for the kind of passages.
         grades: how well a passage answers, ``{query id: {passage id: grade}}``; a relevant passage
-            that is not there has grade 1, and what is given as 1 is left out. nDCG gains the grade, as trec_eval
-            does, and training weighs a passage by it.
+            that is not there has grade 1, and what is given as 1 is left out. nDCG gains the grade,
+            as trec_eval does, and training weighs a passage by it.
 
     Raises:
         InvalidDatasetError: for a wrong type, unknown ids, a query without a relevant passage,
