@@ -14,6 +14,7 @@ import typer
 
 from llama_index_adapters.cli import align, demo, evaluate, finetune, generate, split
 from llama_index_adapters.cli.models import missing_key
+from llama_index_adapters.cli.output import progress_shown
 from llama_index_adapters.errors import AdaptersError
 from llama_index_adapters.version import __version__
 
@@ -71,6 +72,8 @@ def _common(
 ) -> None:
     """Do what every command needs first."""
     context.with_resource(_log_shown(debug))
+    if context.invoked_subcommand is not None:
+        context.with_resource(progress_shown())
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -25,13 +25,13 @@ from llama_index_adapters.cli.output import (
     counted,
     show_adapters,
     show_comparison,
-    shows_progress,
     took,
 )
 from llama_index_adapters.cli.question_files import (
     IndexOption,
     OpenedIndex,
     read_questions,
+    require_labels,
     texts_of_queries,
 )
 from llama_index_adapters.retrieval.ranking import Similarity
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from llama_index_adapters.evaluation.comparison import Comparison
     from llama_index_adapters.evaluation.evaluate import Evaluation
     from llama_index_adapters.evaluation.replacement import Replacement
+    from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
     from llama_index_adapters.questions.views import AnyQuestions
     from llama_index_adapters.serving.model import AdapterEmbeddingModel
     from llama_index_adapters.serving.saved import SavedAdapter
@@ -127,7 +128,11 @@ def evaluate(
     from llama_index_adapters.serving.saved import load_saved
     from llama_index_adapters.vectors.identity import IdentifiedModel
 
-    texts = None if index is not None else read_questions(test)
+    texts = None
+    if index is None:
+        texts = read_questions(test)
+    else:
+        require_labels(test)
     saved = {directory: load_saved(directory) for directory in directories}
     name = embed_model or models.name_of_base_model(saved[directories[0]].metadata.base_model)
     base_model = models.open_embed_model(name)
@@ -177,15 +182,17 @@ class _Measuring:
         name: its name on the command line.
         query_models: the names of the models that embed queries, where they were given.
         shared: what is measured, and how.
+        query_ids: the ids of the questions, in the order they are measured in.
     """
 
     test: Path
-    texts: AnyQuestions | None
+    texts: EmbeddingQAFinetuneDataset | None
     index: OpenedIndex | None
     base_model: BaseEmbedding
     name: str
     query_models: Sequence[str]
     shared: Mapping[str, Any]
+    query_ids: Sequence[str] = ()
 
     def measured(
         self, directory: Path, saved: SavedAdapter, against: Path | None
@@ -194,7 +201,7 @@ class _Measuring:
         from llama_index_adapters.evaluation.replacement import compare_adapters
         from llama_index_adapters.serving.saved import load_saved
 
-        how = {**self.shared, "show_progress": shows_progress()}
+        how = {**self.shared, "show_progress": True}
         model, asked = self._opened(directory, saved)
         dataset = self._questions(asked)
         if against is None:
@@ -209,22 +216,19 @@ class _Measuring:
         against: Path | None,
     ) -> None:
         from llama_index_adapters.evaluation.per_question import write_per_question
-        from llama_index_adapters.questions.question_set import as_dataset
 
-        if self.index is None:
-            texts: Mapping[str, str] = as_dataset(self.texts).queries
-            ids = tuple(texts)
-        else:
-            texts = texts_of_queries(self.test)
-            ids = self._questions(None).query_ids  # type: ignore[union-attr]  # vectors
+        texts = texts_of_queries(self.test) if self.texts is None else self.texts.queries
         comparisons = {str(name): result.comparison for name, result in measured.items()}
         labels = ("base", "adapted") if against is None else ("in_use", "candidate")
-        write_per_question(path, comparisons, ids, texts, labels=labels)
+        write_per_question(path, comparisons, self.query_ids, texts, labels=labels)
 
     def _questions(self, query_models: Sequence[BaseEmbedding] | None) -> AnyQuestions:
         if self.index is not None:
-            return self.index.questions(self.test, query_models)
+            data = self.index.questions(self.test, query_models)
+            self.query_ids = data.query_ids
+            return data
         assert self.texts is not None
+        self.query_ids = tuple(self.texts.queries)
         return self.texts
 
     def _opened(

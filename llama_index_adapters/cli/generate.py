@@ -9,7 +9,7 @@ import typer
 
 from llama_index_adapters.cli import models
 from llama_index_adapters.cli.options import QuestionSetOutput
-from llama_index_adapters.cli.output import console, counted, show_command, shows_progress
+from llama_index_adapters.cli.output import console, counted, show_command
 
 HELP = """Let a language model write questions about your documents.
 
@@ -77,7 +77,7 @@ def generate(
         num_questions_per_chunk=questions,
         output_path=output,
         num_workers=workers,
-        verbose=shows_progress(),
+        verbose=True,
     )
     out.print(
         f"{counted(len(dataset.queries), 'question')} about "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,16 @@ def console(width: int | None = None) -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
-def shows_progress() -> bool:
-    """Whether there is somebody to see a progress bar."""
-    return sys.stderr.isatty()
+@contextmanager
+def progress_shown() -> Iterator[None]:
+    """Draw progress bars on a terminal, and write lines in their place elsewhere."""
+    if sys.stderr.isatty():
+        yield
+        return
+    from llama_index_adapters.services.progress import progress_lines
+
+    with progress_lines():
+        yield
 
 
 def show_comparison(

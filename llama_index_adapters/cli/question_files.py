@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llama_index_adapters.cli.indexes import INDEX_HELP, INDEXES, open_index
-from llama_index_adapters.cli.output import console, shows_progress
+from llama_index_adapters.cli.output import console
 from llama_index_adapters.errors import InvalidFileError
 
 if TYPE_CHECKING:
@@ -74,6 +74,13 @@ def read_labels(path: Path) -> Judgements:
     return as_judgements(path if is_table(path) else read_questions(path))
 
 
+def require_labels(*paths: Path | None) -> None:
+    """Refuse files of questions that cannot be used, before an index is read for them."""
+    for path in paths:
+        if path is not None:
+            read_labels(path)
+
+
 @dataclass
 class OpenedIndex:
     """An index and the questions about it, as vectors.
@@ -87,6 +94,7 @@ class OpenedIndex:
     corpus: IndexCorpus
     store: Path | None
     cost: EmbeddingCost = field(init=False)
+    _made: dict[tuple[object, ...], VectorDataset] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Count the passages that were embedded to see whose vectors they are."""
@@ -99,7 +107,7 @@ class OpenedIndex:
         """Read an index and say what was read."""
         from llama_index_adapters.index.read import read_index
 
-        corpus = read_index(open_index(index), embed_model, show_progress=shows_progress())
+        corpus = read_index(open_index(index), embed_model, show_progress=True)
         console().print(str(corpus), soft_wrap=True)
         return cls(corpus, store)
 
@@ -107,12 +115,20 @@ class OpenedIndex:
         self, path: Path, query_embed_models: Sequence[BaseEmbedding] | None
     ) -> VectorDataset:
         """Return the questions of a file, embedding those that are not stored."""
+        known = path, *map(id, query_embed_models or ())
+        if known not in self._made:
+            self._made[known] = self._dataset(path, query_embed_models)
+        return self._made[known]
+
+    def _dataset(
+        self, path: Path, query_embed_models: Sequence[BaseEmbedding] | None
+    ) -> VectorDataset:
         labels = path if is_table(path) else read_questions(path)
         embedded = self.corpus.embedded(
             labels,
             query_embed_models=query_embed_models,
             store=self.store,
-            show_progress=shows_progress(),
+            show_progress=True,
         )
         self.cost += embedded.cost
         return embedded.data

@@ -17,7 +17,6 @@ from typing import Literal, get_args
 from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index.core.settings import Settings
-from tqdm.auto import tqdm
 
 from llama_index_adapters.checks import as_path, require_one_of, require_whole
 from llama_index_adapters.errors import (
@@ -38,6 +37,7 @@ from llama_index_adapters.questions.question_set import (
 )
 from llama_index_adapters.services.errors import Failure
 from llama_index_adapters.services.identity.identity import identity_of
+from llama_index_adapters.services.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class GenerationRun:
                 passage for passage in self._passages if passage.prompt and not self._entry(passage)
             ]
             done = len(self._passages) - len(pending)
-            with tqdm(
+            with progress_bar(
                 total=len(self._passages),
                 initial=done,
                 desc="Generating questions",
