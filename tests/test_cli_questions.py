@@ -81,7 +81,9 @@ def index(request, tmp_path):
 
         client = chromadb.PersistentClient(str(folder), Settings(anonymized_telemetry=False))
         space = {"hnsw:space": "cosine"}
-        store = ChromaVectorStore(chroma_collection=client.create_collection("nodes", metadata=space))
+        store = ChromaVectorStore(
+            chroma_collection=client.create_collection("nodes", metadata=space)
+        )
     context = StorageContext.from_defaults(vector_store=store)
     built = VectorStoreIndex(nodes, storage_context=context, embed_model=WordsEmbedding())
     if store is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, TextIO, TypeVar
@@ -93,7 +93,7 @@ class _Counted(Generic[_Item]):
     ) -> None:
         self._lines, self._iterable = lines, iterable
         self._desc, self._unit, self._initial = desc, unit, initial
-        self._total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
+        self._total = len(iterable) if total is None and isinstance(iterable, Sized) else total
         self._started = time.monotonic()
         self._postfix = ""
         self.n = initial
