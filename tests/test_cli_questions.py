@@ -22,7 +22,7 @@ from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter
 from llama_index_adapters.cli import main, models
 from llama_index_adapters.questions.labels import as_judgements
-from tests.fakes import WordsEmbedding, synonym_questions
+from tests.fakes import ScriptedLLM, WordsEmbedding, synonym_questions
 
 WHOLE = synonym_questions(8)
 LABELS = {text: {WHOLE.relevant_docs[name][0]: 2} for name, text in WHOLE.queries.items()}
@@ -196,6 +196,45 @@ def test_a_folder_of_beir_is_read_by_its_split(run):
     assert f"Training on {len(train.queries)} questions about 64 passages" in shown
     shown = run("evaluate adapter beir#test --embed-model local --store s.sqlite3")
     assert "on the questions of beir#test: " in shown
+
+
+def test_questions_are_asked_for_passages_that_nobody_asked_about(run, index, monkeypatch):
+    llm = ScriptedLLM(lambda prompt: "1. What is it?\n2. Which is this?")
+    monkeypatch.setattr(models, "open_llm", lambda name: llm)
+    nodes = list(WHOLE.corpus)
+    table("labels.csv", {f"question {node}": {node: 1} for node in nodes[:50]})
+    line = f"generate --index {index} -o set.json --uncovered-by labels.csv"
+    shown = run(f"{line} --limit 6 --dry-run")
+    assert "64 passages; asking openai:gpt-5-mini for 2 questions about each of 6" in shown
+    assert "At most 6 requests, about " in shown
+    assert (llm.prompts, Path("set.json").exists()) == ([], False)
+
+    run(f"{line} --limit 6 --seed 2")
+    first = EmbeddingQAFinetuneDataset.from_json("set.json")
+    asked = {node for ids in first.relevant_docs.values() for node in ids}
+    assert len(asked) == len(llm.prompts) == 6
+    assert asked <= {*nodes[50:]}
+    assert first.corpus == WHOLE.corpus  # all are negatives
+    run(f"{line} --limit 6 --seed 2")
+    assert len(llm.prompts) == 6  # nothing is asked twice
+    run(line)
+    assert len(llm.prompts) == 14
+
+
+def test_documents_are_drawn_by_seed(run, monkeypatch, subtests):
+    llm = ScriptedLLM(lambda prompt: "1. What is it?\n2. Which is this?")
+    monkeypatch.setattr(models, "open_llm", lambda name: llm)
+    Path("docs").mkdir()
+    for number in range(20):
+        Path(f"docs/{number}.md").write_text(f"The colour of beast {number} is red.")
+    drawn = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(f"generate docs -o {name}.json --limit 5 --seed {seed}")
+        found = EmbeddingQAFinetuneDataset.from_json(f"{name}.json")
+        assert len(found.corpus) == 20
+        drawn.append({node for ids in found.relevant_docs.values() for node in ids})
+    assert len(drawn[0]) == 5
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_h_is_help_and_an_error_points_at_the_help_of_its_command(run, refused):

@@ -32,7 +32,8 @@ For example:
 
 \b
   llama-index-adapters split questions.json -o parts
-  llama-index-adapters split labels.csv -o parts --by query --fractions 0.7,0.3
+  llama-index-adapters split labels.csv -o parts --by query \\
+      --fractions 0.7,0.3
 """
 
 

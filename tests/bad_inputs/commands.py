@@ -258,6 +258,11 @@ def _generate() -> Iterator[BadInput]:
         ("no questions", f"{docs} --questions 0", "--questions"),
         ("no workers", f"{docs} --workers 0", "--workers"),
         ("passages of none", f"{docs} --chunk-size 0", "--chunk-size"),
+        ("nothing to read", "-o {d}/set.json", "give either PATH... or --index"),
+        ("documents and an index", f"{docs} --index {{d}}/docs", "give either PATH... or --index"),
+        ("no such index", "--index {d}/no -o {d}/set.json", "no is no folder"),
+        ("a limit of none", f"{docs} --limit 0", "--limit"),
+        ("no such labels", f"{docs} --uncovered-by {{d}}/no.csv", "There is no file .*no.csv"),
     )
     yield from _lines(
         "generate",

@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -92,6 +92,7 @@ class GenerationRun:
         num_workers: int,
         metadata_mode: MetadataMode,
         prompt_metadata_mode: MetadataMode,
+        ask_about: Collection[str] | None = None,
     ) -> None:
         for name, value in (
             ("num_questions_per_chunk", num_questions),
@@ -105,6 +106,8 @@ class GenerationRun:
         self._passages = _passages(
             nodes, template, num_questions, metadata_mode, prompt_metadata_mode
         )
+        asked = _checked_ids(ask_about, {node.node_id for node in nodes})
+        self._asked = asked & {passage.node_id for passage in self._passages}
         self.llm = Settings.llm if llm is None else llm
         if not isinstance(self.llm, LLM):
             raise InvalidOptionError(
@@ -135,11 +138,13 @@ class GenerationRun:
             if found is not None:
                 self._adopt(found)
             pending = [
-                passage for passage in self._passages if passage.prompt and not self._entry(passage)
+                passage
+                for passage in self._passages
+                if passage.prompt and passage.node_id in self._asked and not self._entry(passage)
             ]
-            done = len(self._passages) - len(pending)
+            done = len(self._asked) - len(pending)
             with progress_bar(
-                total=len(self._passages),
+                total=len(self._asked),
                 initial=done,
                 desc="Generating questions",
                 unit="node",
@@ -305,6 +310,23 @@ class GenerationRun:
             corpus={passage.node_id: passage.text for passage in self._passages},
             relevant_docs=relevant_docs,
         )
+
+
+def _checked_ids(ids: object, known: set[str]) -> set[str]:
+    if ids is None:
+        return known
+    if isinstance(ids, str) or not isinstance(ids, Collection) or not ids:
+        raise InvalidOptionError(
+            f"ask_about is of type {type(ids).__name__} or empty; give ids of nodes, or leave it "
+            "out to ask about all of them."
+        )
+    unknown = [node_id for node_id in ids if node_id not in known]
+    if unknown:
+        raise InvalidOptionError(
+            f"ask_about has {len(unknown)} ids that are of none of the nodes, such as "
+            f"{unknown[0]!r}."
+        )
+    return set(ids)
 
 
 def _passages(
