@@ -42,6 +42,8 @@ def merge_vectors(parts: Sequence[VectorDataset]) -> VectorDataset:
         search = None
     else:
         for part in parts:
+            if part.passages is passages and part.passage_ids == passage_ids:
+                continue  # sides of one split, or the whole itself
             places = np.array([rows[largest][name] for name in part.passage_ids])
             _require_same(part.passages, passages, places, part.passage_ids, "passage")
     queries, query_ids = _joined(
