@@ -37,11 +37,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from llama_index_adapters.checks import require_whole
 from llama_index_adapters.errors import InvalidDatasetError
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.services.progress import progress_bar
 
 __all__ = ["Entry", "distinct", "documentation_dataset", "question_and_passage"]
 
@@ -281,7 +280,9 @@ def _entries(show_progress: bool) -> Iterator[Entry]:
     files = [
         (path, package, root) for package, root in _source_roots() for path in public_sources(root)
     ]
-    for path, package, root in tqdm(files, "Documentation", disable=not show_progress):
+    for path, package, root in progress_bar(
+        files, "Documentation", unit="file", disable=not show_progress
+    ):
         parts = (package, *path.relative_to(root).with_suffix("").parts)
         module = ".".join(part for part in parts if part and part != "__init__")
         yield from _source_entries(path, module)

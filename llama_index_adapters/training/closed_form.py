@@ -120,8 +120,12 @@ def difference_whitening(data: VectorDataset, *, power: float) -> NDArray[np.flo
 def mean_passages(data: VectorDataset) -> FloatArray:
     """Return the mean of the passages relevant to each query, ``(n_queries, passage_dim)``.
 
-    For cosine it is the mean of the unit vectors.
+    For cosine it is the mean of the unit vectors. A passage weighs as much as its grade.
     """
     relevant, _ = scoring_form(data.passages[data.relevance.passages], data.similarity)
-    sums = np.add.reduceat(relevant, data.relevance.offsets[:-1])
-    return np.asarray(sums / data.relevance.counts[:, None], dtype=np.float32)
+    starts, weights = data.relevance.offsets[:-1], data.relevance.counts
+    if data.relevance.grades is not None:
+        relevant = relevant * data.relevance.grades[:, None].astype(np.float32)
+        weights = np.add.reduceat(data.relevance.grades, starts)
+    sums = np.add.reduceat(relevant, starts)
+    return np.asarray(sums / weights[:, None], dtype=np.float32)

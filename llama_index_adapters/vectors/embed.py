@@ -16,13 +16,9 @@ from numpy.typing import NDArray
 from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError
 from llama_index_adapters.files.text import is_encodable
-from llama_index_adapters.questions.question_set import (
-    EmbeddingQAFinetuneDataset,
-    Questions,
-    as_dataset,
-)
+from llama_index_adapters.questions.question_set import Questions, as_dataset
+from llama_index_adapters.questions.views import relevance_of
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
-from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.vectors.ask import Ask, ask_here
 from llama_index_adapters.vectors.fill import StoreFiller
@@ -226,17 +222,6 @@ class Embedder:
                 "will not be embedded again; the same call continues with the rest."
             ) from error.__cause__  # None where it would show what the message leaves out
         return EmbeddingCost(asked, time.perf_counter() - started)
-
-
-def relevance_of(questions: EmbeddingQAFinetuneDataset) -> Relevance:
-    """Return which rows of the corpus are relevant to each query, both in their order."""
-    rows = {node_id: row for row, node_id in enumerate(questions.corpus)}
-    return Relevance.from_rows(
-        [
-            [rows[node_id] for node_id in questions.relevant_docs[query]]
-            for query in questions.queries
-        ]
-    )
 
 
 def checked_texts(texts: Sequence[str], name: str = "") -> list[str]:
