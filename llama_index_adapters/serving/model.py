@@ -178,6 +178,11 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
         return QueryModels.of(self.base_embed_model, self.query_embed_models)
 
     @property
+    def adapter_kind(self) -> str:
+        """The family of the adapter, ``"custom"`` for a user's own class."""
+        return self._saved.kind
+
+    @property
     def metadata(self) -> AdapterMetadata:
         """What is known about the adapter beside its weights."""
         return self._saved.metadata
