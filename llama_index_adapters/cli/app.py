@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from llama_index_adapters.cli import align, demo, evaluate, finetune, generate
+from llama_index_adapters.cli import align, demo, evaluate, finetune, generate, report
 from llama_index_adapters.cli.models import missing_key
 from llama_index_adapters.errors import AdaptersError
 from llama_index_adapters.version import __version__
@@ -44,6 +44,7 @@ app.command(help=demo.HELP)(demo.demo)
 app.command(help=generate.HELP)(generate.generate)
 app.command(help=finetune.HELP)(finetune.finetune)
 app.command(help=evaluate.HELP)(evaluate.evaluate)
+app.command(help=report.HELP)(report.report)
 app.command(help=align.HELP)(align.align)
 
 

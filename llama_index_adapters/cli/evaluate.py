@@ -22,6 +22,8 @@ from llama_index_adapters.cli.output import console, counted, show_comparison, s
 from llama_index_adapters.retrieval.ranking import Similarity
 
 if TYPE_CHECKING:
+    from llama_index.core.base.embeddings.base import BaseEmbedding
+
     from llama_index_adapters.evaluation.evaluate import Evaluation
     from llama_index_adapters.evaluation.replacement import Replacement
     from llama_index_adapters.serving.model import AdapterEmbeddingModel
@@ -90,22 +92,16 @@ def evaluate(
     name = embed_model or models.name_of_base_model(saved.metadata.base_model)
     base_model = models.open_embed_model(name)
 
-    def opened(path: Path, saved: SavedAdapter) -> AdapterEmbeddingModel:
-        queried = models.open_query_models(
-            _query_models(saved, name, query_embed_model), name, base_model
-        )
-        return AdapterEmbeddingModel(base_model, path, query_embed_models=queried)
-
     from llama_index_adapters.evaluation.evaluate import evaluate as evaluated
     from llama_index_adapters.evaluation.replacement import compare_adapters
-    from llama_index_adapters.serving.model import AdapterEmbeddingModel
     from llama_index_adapters.vectors.identity import IdentifiedModel
 
-    model = opened(directory, saved)
+    model = opened(directory, saved, name, base_model, query_embed_model)
     measure: Callable[..., Evaluation | Replacement] = partial(evaluated, model)
     compared = f"Base and adapted ({saved.kind})"
     if against is not None:
-        measure = partial(compare_adapters, opened(against, load_saved(against)), model)
+        in_use = opened(against, load_saved(against), name, base_model, query_embed_model)
+        measure = partial(compare_adapters, in_use, model)
         compared = f"{against} (in use) and {directory} (candidate)"
     measured = measure(
         dataset,
@@ -128,6 +124,26 @@ def evaluate(
     _show_comparison(out, measured)
     if json is not None:
         out.print(f"\nThese figures written to {json}.", soft_wrap=True)
+
+
+def opened(
+    path: Path,
+    saved: SavedAdapter,
+    base_name: str,
+    base_model: BaseEmbedding,
+    query_names: Sequence[str] | None,
+) -> AdapterEmbeddingModel:
+    """Return a saved adapter with the models it asks, opened by their names.
+
+    Raises:
+        InvalidOptionError: when a model cannot be opened by the name that the adapter has of it.
+        ModelMismatchError: when a model is another one than in training.
+    """
+    from llama_index_adapters.serving.model import AdapterEmbeddingModel
+
+    names = _query_models(saved, base_name, query_names)
+    queried = models.open_query_models(names, base_name, base_model)
+    return AdapterEmbeddingModel(base_model, path, query_embed_models=queried)
 
 
 def _query_models(

@@ -10,6 +10,7 @@ from llama_index_adapters.evaluation.paired import Interval
 from llama_index_adapters.report import plots
 from llama_index_adapters.report.measure import (
     DEPTH,
+    K,
     Measured,
     most_changed,
     most_frequent_passages,
@@ -66,8 +67,12 @@ def content_of(
         "metric": comparison.metric,
         "n_questions": len(first.data.queries),
         "n_passages": len(first.data.passages),
+        "metrics": [_row(comparison, f"{metric}@{K}", LABELS[metric]) for metric in METRICS],
         "by_k": [
-            {"label": LABELS[metric], "rows": [_row(one, f"{metric}@{k}", k) for k, one in first.by_k.items()]}
+            {
+                "label": LABELS[metric],
+                "rows": [_row(one, f"{metric}@{k}", str(k)) for k, one in first.by_k.items()],
+            }
             for metric in METRICS
         ],
         "kinds": _kinds(comparison),
@@ -104,13 +109,15 @@ def gain_sentence(comparison: Comparison) -> str:
     k = comparison.metric.partition("@")[2]
     name = f"hit_rate@{k}"
     before, after = comparison.base[name] * 100, comparison.adapted[name] * 100
-    low, mean, high = (100 * part for part in sorted(comparison.gains[name]))
-    said = f"With the adapter, {after:.0f} of 100 questions find an answer among the first {k} results"
-    confidence = f"{comparison.confidence * 100:g}% interval {low:+.1f} to {high:+.1f}"
+    mean, low, high = (100 * part for part in comparison.gains[name])
+    said = (
+        f"With the adapter, {after:.0f} of 100 questions find an answer among the first {k} results"
+    )
+    interval = f"{comparison.confidence * 100:g}% interval {low:+.1f} to {high:+.1f}"
     if abs(mean) < 0.05:
-        return f"{said}, as many as before ({confidence})."
-    more = "more" if mean > 0 else "fewer"
-    return f"{said}, {abs(mean):.1f} {more} than before ({confidence}); it was {before:.0f}."
+        return f"{said}, as many as without it ({interval})."
+    way = "up" if mean > 0 else "down"
+    return f"{said}, {way} from {before:.0f} ({mean:+.1f}; {interval})."
 
 
 def certainty_sentence(comparison: Comparison) -> str:
@@ -138,9 +145,9 @@ def _label(metric: str) -> str:
     return f"{LABELS.get(name, name)}@{k}"
 
 
-def _row(comparison: Comparison, metric: str, k: int) -> dict[str, Any]:
+def _row(comparison: Comparison, metric: str, label: str) -> dict[str, Any]:
     return {
-        "k": k,
+        "label": label,
         "before": comparison.base[metric],
         "after": comparison.adapted[metric],
         "gain": comparison.gains[metric],
@@ -219,7 +226,7 @@ def _trials(model: AdapterEmbeddingModel) -> list[dict[str, Any]]:
     if not trials:
         return []
     # What made results far worse would leave no room to tell the others apart.
-    reach = max(*(abs(trial["gain"]) for trial in trials if trial["gain"] >= 0), 0.01) * 1.3
+    reach = max(*(abs(trial["gain"]) for trial in trials if trial["gain"] >= 0), 0.01) * 1.1
 
     def place(value: float) -> float:
         return 50 + 50 * max(-1.0, min(1.0, value / reach))

@@ -23,7 +23,6 @@
   };
   const documents = [];
   const repaint = () => documents.forEach(paint);
-  Bokeh.set_log_level("error");
   for (const [id, item] of Object.entries(JSON.parse(byId("plots").textContent))) {
     if (!byId(id)) continue;
     Bokeh.embed.embed_item(item, id).then((views) => {
@@ -34,6 +33,10 @@
     });
   }
   for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", repaint);
+
+  addEventListener("beforeprint", () => {
+    for (const part of document.querySelectorAll("details.printed")) part.open = true;
+  });
 
   // The list of questions.
   const list = byId("questions");

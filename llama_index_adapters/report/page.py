@@ -31,6 +31,8 @@ def rendered(content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Bokeh names a model where it comes first, so the order of keys is a part of the document.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {"signed": _signed, "share": _share, "took": _took}
     # Parts of this package and of Bokeh, which hold nothing that was given.
     scripts = [plots.script(), _part(environment, "page.js")]

@@ -17,8 +17,7 @@ from llama_index_adapters.report.measure import DEPTH, Measured, question_map
 
 MAX_POINTS = 12_000
 _ID_LENGTH = 60
-_GROUPS = (("same", "circle", "unchanged"), ("better", "triangle", "better"))
-_WORSE = ("worse", "inverted_triangle", "worse")
+_MARKERS = {"same": (0, "circle"), "better": (1, "triangle"), "worse": (-1, "inverted_triangle")}
 _MODEL_ID = re.compile(r"p\d+")
 
 Item = dict[str, Any]
@@ -46,15 +45,12 @@ def metric_plot(by_k: Mapping[int, Comparison], target: str) -> Item:
                     "what": [f"{label}, {'before' if side == 'base' else 'after'}"] * len(ks),
                 }
             )
-            line = plot.line(
-                "x", "y", source=source, line_width=2.5, line_dash=dash, legend_label=source.data["what"][0]
-            )
+            line = plot.line("x", "y", source=source, line_width=2.5, line_dash=dash)
             dots = plot.scatter("x", "y", source=source, size=7)
             for renderer in (line, dots):
                 renderer.glyph.tags = [tag]
     plot.xaxis.ticker = list(range(len(ks)))
     plot.xaxis.major_label_overrides = {row: str(k) for row, k in enumerate(ks)}
-    plot.legend.location = "bottom_right"
     plot.add_tools(HoverTool(tooltips=[("", "@what at @k"), ("", "@y{0.000}")]))
     return _item(plot, target)
 
@@ -75,9 +71,8 @@ def map_plot(measured: Measured, names: Sequence[str], target: str) -> tuple[Ite
     plot = _figure(None, None, 440)
     plot.grid.visible = False
     plot.axis.visible = False
-    signs = {"same": 0, "better": 1, "worse": -1}
-    for tag, marker, label in (*_GROUPS, _WORSE):
-        rows = shown[np.sign(changes[shown]) == signs[tag]]
+    for tag, (sign, marker) in _MARKERS.items():
+        rows = shown[np.sign(changes[shown]) == sign]
         source = ColumnDataSource(
             {
                 "x": places[rows, 0],
@@ -88,9 +83,7 @@ def map_plot(measured: Measured, names: Sequence[str], target: str) -> tuple[Ite
             }
         )
         glyph = Scatter(x="x", y="y", size="size", marker=marker, fill_alpha=0.65, tags=[tag])
-        renderer = plot.add_glyph(source, glyph)
-        renderer.nonselection_glyph = renderer.selection_glyph = renderer.muted_glyph = None
-        del label
+        plot.add_glyph(source, glyph)
     plot.add_tools(HoverTool(tooltips=[("question", "@name"), ("rank", "@ranks")]))
     return _item(plot, target), len(shown), share
 
@@ -105,7 +98,8 @@ def history_plot(history: Sequence[Any], target: str) -> Item:
             "y": [record.validation for record in records],
         }
     )
-    for renderer in (plot.line("x", "y", source=source, line_width=2.5), plot.scatter("x", "y", source=source, size=6)):
+    line = plot.line("x", "y", source=source, line_width=2.5)
+    for renderer in (line, plot.scatter("x", "y", source=source, size=6)):
         renderer.glyph.tags = ["accent"]
     plot.add_tools(HoverTool(tooltips=[("epoch", "@x"), ("nDCG@10", "@y{0.0000}")]))
     return _item(plot, target)

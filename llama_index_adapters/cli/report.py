@@ -1,0 +1,79 @@
+"""``llama-index-adapters report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from llama_index_adapters.cli import models
+from llama_index_adapters.cli.evaluate import AdapterDirectory, EmbedModelOption, TestFile, opened
+from llama_index_adapters.cli.options import (
+    QueryModelOption,
+    ReportOutput,
+    SeedOption,
+    SimilarityOption,
+    StoreOption,
+)
+from llama_index_adapters.cli.output import console, shows_progress
+from llama_index_adapters.retrieval.ranking import Similarity
+
+HELP = """Write an HTML page that shows what an adapter changed.
+
+One file that opens without a network: the gain with its interval, every metric, the questions that
+got better and worse with the passages that were found, a map of the questions, and the passages
+that come up too often. It holds texts of TEST.json, unless --no-texts is given. Needs the extra
+"report".
+
+For example:
+
+\b
+  llama-index-adapters report adapter test.json --output report.html
+  llama-index-adapters report new test.json --beside adapter -o report.html
+"""
+
+
+def report(
+    directory: AdapterDirectory,
+    test: TestFile,
+    output: ReportOutput,
+    embed_model: EmbedModelOption = None,
+    query_embed_model: QueryModelOption = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR2", help="Another adapter to show beside it; once for each."),
+    ] = None,
+    texts: Annotated[
+        bool, typer.Option("--texts/--no-texts", help="Show texts, or ids alone.")
+    ] = True,
+    similarity: SimilarityOption = "cosine",
+    store: StoreOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Write a report of one or several adapters."""
+    from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+    from llama_index_adapters.report import write_report
+    from llama_index_adapters.serving.saved import load_saved
+
+    dataset = EmbeddingQAFinetuneDataset.from_json(test)
+    saved = {path: load_saved(path) for path in (directory, *(beside or ()))}
+    name = embed_model or models.name_of_base_model(saved[directory].metadata.base_model)
+    base_model = models.open_embed_model(name)
+    shown = {
+        str(path): opened(path, one, name, base_model, query_embed_model)
+        for path, one in saved.items()
+    }
+    written = write_report(
+        output,
+        shown,
+        dataset,
+        texts=texts,
+        store=store,
+        similarity=cast(Similarity, similarity),
+        seed=seed,
+        show_progress=shows_progress(),
+    )
+    out = console()
+    out.print(written.sentence, soft_wrap=True)
+    out.print(f"\nThe report is in {output}.", soft_wrap=True)
