@@ -60,8 +60,10 @@ def report(
     saved = {path: load_saved(path) for path in (directory, *(beside or ()))}
     name = embed_model or models.name_of_base_model(saved[directory].metadata.base_model)
     base_model = models.open_embed_model(name)
+    # A page that is sent around need not say where the adapter lies.
+    unique = len({path.name for path in saved}) == len(saved)
     shown = {
-        str(path): opened(path, one, name, base_model, query_embed_model)
+        (unique and path.name) or str(path): opened(path, one, name, base_model, query_embed_model)
         for path, one in saved.items()
     }
     written = write_report(

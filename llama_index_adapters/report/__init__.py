@@ -11,14 +11,13 @@ from __future__ import annotations
 from llama_index_adapters.errors import MissingExtraError
 
 try:
-    import bokeh as _bokeh
-    import jinja2 as _jinja2
-except ImportError as error:
+    from llama_index_adapters.report.write import Report, write_report
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.split(".")[0] not in ("bokeh", "jinja2"):
+        raise
     raise MissingExtraError(
         "llama_index_adapters.report needs bokeh and jinja2, which this environment does not have. "
         'Run: pip install "llama-index-adapters[report]"'
     ) from error
-
-from llama_index_adapters.report.write import Report, write_report
 
 __all__ = ["Report", "write_report"]

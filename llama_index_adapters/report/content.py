@@ -52,7 +52,9 @@ def content_of(
     drawn = {"by-k": plots.metric_plot(first.by_k, "by-k")}
     names = [texts.question(row) for row in range(len(first.data.queries))]
     drawn["map"], points, share = plots.map_plot(first, names, "map")
-    history = [] if finetuned is None else [r for r in finetuned.history if r.validation is not None]
+    history = (
+        [] if finetuned is None else [r for r in finetuned.history if r.validation is not None]
+    )
     if len(history) > 1:
         drawn["history"] = plots.history_plot(history, "history")
     better, worse = most_changed(first, count)

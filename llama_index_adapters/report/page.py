@@ -42,9 +42,9 @@ def rendered(content: Mapping[str, Any]) -> str:
     )
     page: str = environment.get_template("page.html").render(
         content,
-        policy=Markup(policy),  # noqa: S704
-        style=Markup(_part(environment, "page.css")),  # noqa: S704
-        scripts=[Markup(script) for script in scripts],  # noqa: S704
+        policy=Markup(policy),
+        style=Markup(_part(environment, "page.css")),
+        scripts=[Markup(script) for script in scripts],
     )
     return page
 
@@ -60,7 +60,7 @@ def _hash(script: str) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _share(value: float) -> str:

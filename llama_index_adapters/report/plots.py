@@ -12,6 +12,7 @@ from bokeh.models import ColumnDataSource, HoverTool, Scatter
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
+from llama_index_adapters.display.html import cut
 from llama_index_adapters.evaluation.comparison import Comparison
 from llama_index_adapters.report.measure import DEPTH, Measured, question_map
 
@@ -78,7 +79,7 @@ def map_plot(measured: Measured, names: Sequence[str], target: str) -> tuple[Ite
                 "x": places[rows, 0],
                 "y": places[rows, 1],
                 "size": (6 + 8 * np.abs(changes[rows])).astype(np.float32),
-                "name": [_cut(names[row]) for row in rows],
+                "name": [cut(names[row], _ID_LENGTH) for row in rows],
                 "ranks": [ranks_text(measured, row) for row in rows],
             }
         )
@@ -110,11 +111,6 @@ def ranks_text(measured: Measured, row: int) -> str:
     beyond = f"> {min(DEPTH, measured.before.passages.shape[1])}"
     before, after = int(measured.rank_before[row]), int(measured.rank_after[row])
     return f"{before or beyond} → {after or beyond}"
-
-
-def _cut(text: str) -> str:
-    one_line = " ".join(text.split())
-    return one_line if len(one_line) <= _ID_LENGTH else one_line[: _ID_LENGTH - 1] + "…"
 
 
 def _figure(x_label: str | None, y_label: str | None, height: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llama_index_adapters.display.html import cut
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
@@ -45,14 +46,9 @@ class Texts:
     def question(self, row: int) -> str:
         """Return what stands for a question."""
         name = self.data.query_ids[row]
-        return name if self.dataset is None else _cut(self.dataset.queries[name], _QUESTION_LENGTH)
+        return name if self.dataset is None else cut(self.dataset.queries[name], _QUESTION_LENGTH)
 
     def passage(self, row: int, length: int = _PASSAGE_LENGTH) -> str:
         """Return what stands for a passage."""
         name = self.data.passage_ids[row]
-        return name if self.dataset is None else _cut(self.dataset.corpus[name], length)
-
-
-def _cut(text: str, length: int) -> str:
-    one_line = " ".join(text.split())
-    return one_line if len(one_line) <= length else one_line[: length - 1].rstrip() + "…"
+        return name if self.dataset is None else cut(self.dataset.corpus[name], length)

@@ -22,7 +22,9 @@ from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.store import EmbeddingStore
 
-_MOST_CHANGED = 150  # questions with their texts, of those that got better and of those that got worse
+_MOST_CHANGED = (
+    150  # questions with their texts, of those that got better and of those that got worse
+)
 
 
 class Finetuned(Protocol):
