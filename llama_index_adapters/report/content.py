@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from llama_index_adapters.evaluation.comparison import Comparison
@@ -100,7 +101,7 @@ def content_of(
         "share": share,
         "trials": _trials(model),
         "training": model.metadata.data,
-        "texts_embedded": first.texts_embedded,
+        "size": sum(file.stat().st_size for file in Path(model.adapter_path).iterdir()),
         "finetuned": finetuned,
         "plots": drawn,
     }
