@@ -166,8 +166,8 @@ def _kinds(comparison: Comparison) -> list[dict[str, Any]] | None:
     if comparison.seen is None or comparison.unseen is None:
         return None
     parts = (
-        ("passages that training asked about", comparison.seen),
-        ("other passages", comparison.unseen),
+        ("asked about in training", comparison.seen),
+        ("not asked about", comparison.unseen),
     )
     metric = comparison.metric
     return [

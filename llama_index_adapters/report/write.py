@@ -144,7 +144,7 @@ def _named(
 ) -> dict[str, AdapterEmbeddingModel]:
     if not isinstance(given, Mapping):
         require_adapted(given, "embed_model")
-        return {"adapted": given}
+        return {Path(given.adapter_path).name or "adapter": given}
     if not given:
         raise InvalidOptionError("embed_model is empty; give at least one adapted model.")
     for name, model in given.items():

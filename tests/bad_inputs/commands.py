@@ -48,6 +48,7 @@ def table() -> Iterator[BadInput]:
     yield from _all()
     yield from _finetune()
     yield from _evaluate()
+    yield from _report()
     yield from _align()
     yield from _generate()
     yield from _demo()
@@ -192,6 +193,22 @@ def _evaluate() -> Iterator[BadInput]:
         ("a folder for figures", "{d}/adapter {d}/train.json --json {d}/mine", "a folder"),
         ("a negative seed", f"{{d}}/adapter {{d}}/train.json {line} --seed -1", "--seed"),
         ("another similarity", "{d}/adapter {d}/train.json --similarity l2", "is not one of"),
+    )
+
+
+def _report() -> Iterator[BadInput]:
+    line = "{d}/train.json --embed-model local --store {d}/store.sqlite3"
+    yield from _lines(
+        "report",
+        ("no adapter", f"{{d}}/no {line} -o {{d}}/new.html", "no is not there"),
+        ("no page to write", f"{{d}}/adapter {line}", "--output"),
+        ("a folder for a page", f"{{d}}/adapter {line} -o {{d}}/mine", "a folder"),
+        (
+            "no other adapter",
+            f"{{d}}/of-any {line} -o {{d}}/n --beside {{d}}/no",
+            "no is not there",
+        ),
+        ("no question set", "{d}/adapter {d}/no.json -o {d}/new.html", "no.json"),
     )
 
 
