@@ -171,7 +171,7 @@ def test_finetune_then_evaluate(run, base):
 
 
 def test_finetune_then_report(run, base):
-    status, _, errors = run(finetune("--store s.sqlite3"))
+    status, _, errors = run(finetune())
     assert (status, errors) == (0, "")
     line = "report adapter test.json --embed-model local --store s.sqlite3 -o page.html --no-texts"
     status, shown, errors = run(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from html.parser import HTMLParser
@@ -26,7 +27,7 @@ from llama_index_adapters.retrieval.relevance import Relevance
 from tests.fakes import WordsEmbedding, synonym_questions
 from tests.vector_sets import DIM, rotated
 
-HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=document.title='run'>"
+HOSTILE = "<img src=x onerror=document.title='run'></script><script>document.title='run'</script>"
 QUESTIONS = synonym_questions(5)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -248,8 +249,14 @@ def test_in_a_browser(written, model, tmp_path):
 
         page.locator("#map").scroll_into_view_if_needed()
         box = page.locator("#map").bounding_box()
-        for place in range(20, int(box["width"]), 12):  # over marks, which show a text each
-            page.mouse.move(box["x"] + place, box["y"] + box["height"] / 2)
+        pointed_at = page.locator(".bk-tooltip-content")
+        places = itertools.product(
+            range(10, int(box["height"]), 14), range(10, int(box["width"]), 8)
+        )
+        while not pointed_at.count():  # until a mark is met
+            down, right = next(places)
+            page.mouse.move(box["x"] + right, box["y"] + down)
+        assert "<img src=x" in pointed_at.first.inner_text()
         assert page.title().startswith("Retrieval report")
         browser.close()
     assert not errors

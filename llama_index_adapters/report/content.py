@@ -229,7 +229,8 @@ def _trials(model: AdapterEmbeddingModel) -> list[dict[str, Any]]:
     if not trials:
         return []
     # What made results far worse would leave no room to tell the others apart.
-    reach = max(*(abs(trial["gain"]) for trial in trials if trial["gain"] >= 0), 0.01) * 1.1
+    gains = [float(trial["gain"]) for trial in trials]
+    reach = 1.1 * max(*gains, 0.01)
 
     def place(value: float) -> float:
         return 50 + 50 * max(-1.0, min(1.0, value / reach))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from bokeh.core.types import ID
 from bokeh.embed import json_item
 from bokeh.models import ColumnDataSource, HoverTool, Scatter
 from bokeh.plotting import figure
@@ -144,5 +145,5 @@ def _item(plot: Any, target: str) -> Item:
             return names.setdefault(value, f"{target}-{len(names)}")
         return value
 
-    item: Item = renamed(dict(json_item(plot, target)))
+    item: Item = renamed(dict(json_item(plot, ID(target))))
     return item
