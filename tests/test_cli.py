@@ -28,7 +28,7 @@ from llama_index_adapters.retrieval.ranking import SIMILARITIES
 from llama_index_adapters.vectors import local
 from tests.fakes import CountingEmbedding, ScriptedLLM, WordsEmbedding, synonym_questions
 
-COMMANDS = ("demo", "generate", "split", "finetune", "evaluate", "align")
+COMMANDS = ("demo", "generate", "split", "finetune", "evaluate", "report", "align")
 METRICS = {"hit_rate@10", "mrr@10", "ndcg@10", "recall@10"}
 
 
@@ -168,6 +168,19 @@ def test_finetune_then_evaluate(run, base):
         assert evaluated[key] == result[key]
     assert (evaluated["texts_embedded"], len(base.texts)) == (0, asked)
     assert f"{result['adapted']['ndcg@10']:.4f}" in shown
+
+
+def test_finetune_then_report(run, base):
+    status, _, errors = run(finetune())
+    assert (status, errors) == (0, "")
+    line = "report adapter test.json --embed-model local --store s.sqlite3 -o page.html --no-texts"
+    status, shown, errors = run(line)
+    assert (status, errors) == (0, "")
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "The report is in page.html." in shown
+    assert shown.splitlines()[0][:60] in page
+    texts = json.loads(Path("test.json").read_text())["queries"].values()
+    assert not any(text in page for text in texts)
 
 
 def test_a_narrow_terminal_cuts_no_number(run, base, monkeypatch):

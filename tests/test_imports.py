@@ -20,12 +20,13 @@ ROOT = Path(llama_index_adapters.__file__).parent
 # From the ground up; what lies in a folder belongs to the folder's floor.
 FLOORS = (
     {"errors", "version"},
-    {"checks", "files", "services"},
+    {"checks", "display", "files", "services"},
     {"retrieval"},
     {"questions", "adapters", "alignment"},
     {"vectors", "training"},
     {"serving"},
     {"langchain", "index", "evaluation"},
+    {"report"},
     {"engines"},
     {"demo", "ray"},
     {"cli"},
@@ -45,7 +46,7 @@ REGISTRIES = {
 # What a process that asks a model and serves queries imports.
 SERVING = ("serving.model", "vectors.embed", "vectors.local", "engines.adapter", "cli")
 # Parts that need an extra, with the package that brings it.
-EXTRAS = {"langchain": "langchain_core.embeddings", "ray": "ray"}
+EXTRAS = {"langchain": "langchain_core.embeddings", "ray": "ray", "report": "bokeh"}
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts)

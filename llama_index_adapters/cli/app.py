@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from llama_index_adapters.cli import align, demo, evaluate, finetune, generate, split
+from llama_index_adapters.cli import align, demo, evaluate, finetune, generate, report, split
 from llama_index_adapters.cli.models import missing_key
 from llama_index_adapters.cli.output import progress_shown
 from llama_index_adapters.errors import AdaptersError
@@ -50,6 +50,7 @@ app.command(help=generate.HELP)(generate.generate)
 app.command(help=split.HELP)(split.split)
 app.command(help=finetune.HELP)(finetune.finetune)
 app.command(help=evaluate.HELP)(evaluate.evaluate)
+app.command(help=report.HELP)(report.report)
 app.command(help=align.HELP)(align.align)
 
 

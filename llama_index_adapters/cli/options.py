@@ -77,6 +77,16 @@ QuestionSetOutput = Annotated[
         help="The question set to write.",
     ),
 ]
+ReportOutput = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="REPORT.html",
+        callback=file_to_write,
+        help="The page to write.",
+    ),
+]
 DirectoryOutput = Annotated[
     Path,
     typer.Option(

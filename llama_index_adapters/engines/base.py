@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from llama_index_adapters.adapters.families import kind_of
+from llama_index_adapters.display.html import paragraphs
 from llama_index_adapters.evaluation.comparison import Comparison
 from llama_index_adapters.retrieval.ranking import Similarity, mean_metrics
 
@@ -114,3 +115,9 @@ class FinetuneResult:
             return head
         lines = "\n".join(textwrap.fill(line, _WIDTH) for line in self.why.splitlines())
         return f"{head}\n{self.comparison}\n\n{lines}"
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        head = paragraphs(f"adapter: {self.adapter}, saved in {self.path}")
+        table = "" if self.comparison is None else self.comparison.html()
+        return head + table + paragraphs(self.why)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llama_index_adapters.checks import require_number, require_whole, seeded_generator
+from llama_index_adapters.display.html import table as html_table
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.evaluation.copies import Copies, metrics_with_merged_copies
 from llama_index_adapters.evaluation.paired import (
@@ -44,7 +45,7 @@ class PerQuery(NamedTuple):
     adapted: PerQueryMetrics
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """What an adapter changed, on the queries it was asked about.
 
@@ -148,6 +149,26 @@ class Comparison:
                 figures = _figures(before, after, kind.gains[self.metric])
                 table.add_row(f"{_label(self.metric)}, {word}", *figures)
         return table
+
+    def __repr__(self) -> str:
+        """Say in one line how many queries there are and what was gained."""
+        before, after = self.base[self.metric], self.adapted[self.metric]
+        gain = self.gains[self.metric]
+        return (
+            f"Comparison({len(self._changes()):,} queries, {self.metric} {before:.4f} -> "
+            f"{after:.4f}, gain {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}))"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        return self.html()
+
+    def html(self, base: str = "base", adapted: str = "adapted") -> str:
+        """Return the table as HTML, with the headings of :meth:`table`."""
+        shown = self.table(base, adapted)
+        columns = [list(map(str, column.cells)) for column in shown.columns]
+        heads = [str(column.header) for column in shown.columns]
+        return html_table(heads, zip(*columns, strict=True), *str(shown.caption).splitlines())
 
     def __str__(self) -> str:
         """Return the table as plain ASCII text, at most 80 columns wide."""

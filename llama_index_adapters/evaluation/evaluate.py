@@ -37,6 +37,10 @@ class Evaluation:
         """Return the comparison as a table."""
         return str(self.comparison)
 
+    def _repr_html_(self) -> str:
+        """Return the comparison as a table for a notebook."""
+        return self.comparison.html()
+
 
 def evaluate(
     embed_model: AdapterEmbeddingModel,

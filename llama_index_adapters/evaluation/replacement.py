@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llama_index_adapters.adapters.disk.asked_section import read_asked_section
 from llama_index_adapters.checks import require_seed, require_whole
+from llama_index_adapters.display.html import paragraphs
 from llama_index_adapters.errors import ModelMismatchError
 from llama_index_adapters.evaluation.asked import embedded_for, seen_by
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
@@ -58,6 +59,10 @@ class Replacement:
     def __str__(self) -> str:
         """Return the comparison as a table, and the advice below it."""
         return f"{self.comparison.text(*LABELS)}\n\n{self.advice}"
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        return self.comparison.html(*LABELS) + paragraphs(self.advice)
 
 
 def compare_adapters(

@@ -17,6 +17,7 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from numpy.typing import NDArray
 
 from llama_index_adapters.checks import as_path, require_one_of, require_whole, seeded_generator
+from llama_index_adapters.display.html import facts
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
 from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.index.corpus_files import CorpusFiles
@@ -35,7 +36,7 @@ Labels = Questions | str | PathLike[str]
 UnknownNodes = Literal["refuse", "drop"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class IndexCorpus:
     """The stored vectors of an index, on disk.
 
@@ -75,6 +76,23 @@ class IndexCorpus:
     def __len__(self) -> int:
         """Return the number of vectors."""
         return len(self.node_ids)
+
+    def __repr__(self) -> str:
+        """Say what was read, without ids and vectors."""
+        return f"IndexCorpus({self})"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table for a notebook."""
+        return facts(
+            "IndexCorpus",
+            {
+                "vectors": f"{len(self):,} x {self.vectors.shape[1]}",
+                "store": self.store if self.exact else f"{self.store}, approximate",
+                "similarity": self.similarity,
+                "duplicates left out": self.duplicates,
+                "model": "checked" if self.model_was_checked else "not checked",
+            },
+        )
 
     def __str__(self) -> str:
         """Say what was read, in one line."""

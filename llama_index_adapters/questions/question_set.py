@@ -17,6 +17,7 @@ from llama_index.core.bridge.pydantic import (
 )
 
 from llama_index_adapters.checks import as_path
+from llama_index_adapters.display.html import cut, facts, table
 from llama_index_adapters.errors import InvalidDatasetError, InvalidFileError
 from llama_index_adapters.files.atomic import write_text
 from llama_index_adapters.files.text import is_encodable, parse_json, read_text
@@ -31,6 +32,7 @@ _SHOWN = 3
 Grades = dict[str, dict[str, int]]
 # A whole number: pydantic would take "2" and True for one otherwise.
 Grade = Annotated[int, Field(strict=True, ge=1)]
+_SHOWN_IN_NOTEBOOK = 5
 _Self = TypeVar("_Self", bound="EmbeddingQAFinetuneDataset")
 
 
@@ -169,6 +171,31 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
     def query_docid_pairs(self) -> list[tuple[str, list[str]]]:
         """The text of each query with the ids of its relevant passages."""
         return [(text, self.relevant_docs[query_id]) for query_id, text in self.queries.items()]
+
+    def __repr__(self) -> str:
+        """Say how much there is, without the texts."""
+        return (
+            f"{type(self).__name__}({len(self.queries):,} queries, {len(self.corpus):,} passages)"
+        )
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return the counts and the first questions with their passages, for a notebook."""
+        first = list(self.query_docid_pairs)[:_SHOWN_IN_NOTEBOOK]
+        rows = [(cut(text), cut(self.corpus[ids[0]])) for text, ids in first]
+        title = facts(
+            type(self).__name__,
+            {
+                "queries": len(self.queries),
+                "passages": len(self.corpus),
+                "relevant passages a query": f"{self._mean_relevant():.2f}",
+            },
+        )
+        return title + table(("query", "a relevant passage"), rows)
+
+    def _mean_relevant(self) -> float:
+        return sum(map(len, self.relevant_docs.values())) / len(self.relevant_docs)
 
     def save_json(self, path: Path | str) -> None:
         """Write LlamaIndex's JSON: the whole file or, on failure, nothing.

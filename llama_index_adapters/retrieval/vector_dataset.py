@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llama_index_adapters.checks import require_one_of
+from llama_index_adapters.display.html import facts
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.copies import first_copies
@@ -30,7 +31,7 @@ from llama_index_adapters.retrieval.relevance import Relevance
 PassageSearch = Callable[[FloatArray, int], NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VectorDataset:
     """Query vectors, passage vectors and their relevance.
 
@@ -100,6 +101,25 @@ class VectorDataset:
                 )
             object.__setattr__(self, name, tuple(ids))
         self._check_blocks()
+
+    def __repr__(self) -> str:
+        """Say how much there is, without the vectors and ids."""
+        return (
+            f"VectorDataset({', '.join(f'{name} {text}' for name, text in self._facts().items())})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table for a notebook."""
+        return facts("VectorDataset", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        (queries, query_dim), (passages, passage_dim) = self.queries.shape, self.passages.shape
+        return {
+            "queries": f"{queries:,} x {query_dim}",
+            "passages": f"{passages:,} x {passage_dim}",
+            "relevant pairs": f"{len(self.relevance.passages):,}",
+            "similarity": self.similarity,
+        }
 
     def _check_blocks(self) -> None:
         query_dim, passage_dim = self.queries.shape[1], self.passages.shape[1]

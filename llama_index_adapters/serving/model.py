@@ -28,6 +28,7 @@ from llama_index_adapters.adapters.served.base import (
 )
 from llama_index_adapters.adapters.served.linear import IdentityTransform
 from llama_index_adapters.checks import require_whole
+from llama_index_adapters.display.html import facts
 from llama_index_adapters.errors import (
     InvalidOptionError,
     ModelMismatchError,
@@ -172,10 +173,34 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
         """Return the name LlamaIndex serializes the class under."""
         return "AdapterEmbeddingModel"
 
+    def __repr__(self) -> str:
+        """Say which adapter serves which model, in one line."""
+        return f"AdapterEmbeddingModel({', '.join(f'{k}={v!r}' for k, v in self._facts().items())})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table for a notebook."""
+        return facts("AdapterEmbeddingModel", self._facts())
+
+    def _facts(self) -> dict[str, object]:
+        labels = ", ".join(model.label for model in self.query_models.models)
+        found: dict[str, object] = {
+            "adapter": self.adapter_kind,
+            "adapter_path": self.adapter_path,
+            "queries_from": labels,
+        }
+        return found if self.transform_query else {**found, "transform_query": False}
+
     @property
     def query_models(self) -> QueryModels:
         """The models that embed queries, and which of them is the index's own."""
         return QueryModels.of(self.base_embed_model, self.query_embed_models)
+
+    @property
+    def adapter_kind(self) -> str:
+        """The family of the adapter, ``"custom"`` for a user's own class."""
+        return self._saved.kind
 
     @property
     def metadata(self) -> AdapterMetadata:

@@ -49,6 +49,7 @@ def table() -> Iterator[BadInput]:
     yield from _finetune()
     yield from _evaluate()
     yield from _split()
+    yield from _report()
     yield from _align()
     yield from _generate()
     yield from _demo()
@@ -228,6 +229,23 @@ def _split() -> Iterator[BadInput]:
         ("too few questions", set_, "too few for 3 sides"),
         ("too few labels", "{d}/labels.csv -o {d}/new", "too few for 3 sides"),
         ("a file for a folder", "{d}/train.json -o {d}/file.txt", "file.txt is a file"),
+    )
+
+
+def _report() -> Iterator[BadInput]:
+    line = "{d}/train.json --embed-model local --store {d}/store.sqlite3"
+    yield from _lines(
+        "report",
+        ("no adapter", f"{{d}}/no {line} -o {{d}}/new.html", "no is not there"),
+        ("no page to write", f"{{d}}/adapter {line}", "--output"),
+        ("a folder for a page", f"{{d}}/adapter {line} -o {{d}}/mine", "a folder"),
+        (
+            "no other adapter",
+            f"{{d}}/of-any {{d}}/no {line} -o {{d}}/new.html",
+            "no is not there",
+        ),
+        ("one adapter twice", f"{{d}}/of-any {{d}}/of-any {line} -o {{d}}/new.html", "named twice"),
+        ("no question set", "{d}/adapter {d}/no.json -o {d}/new.html", "no.json"),
     )
 
 

@@ -38,6 +38,7 @@ WAITING = {
     "torch": ("adapters.learned", "training"),
     "ray": ("ray",),
     "langchain_core": ("langchain",),
+    "bokeh": ("report",),
     "llama_index": ("vectors.minilm",),  # the extra local brings its llama_index.embeddings
 }
 LETTERS = "abcd"

@@ -1,0 +1,1 @@
+"""How results, question sets and models show themselves in a notebook."""
