@@ -13,9 +13,7 @@ from llama_index.core import StorageContext, VectorStoreIndex, load_index_from_s
 from llama_index.core.schema import (
     IndexNode,
     MetadataMode,
-    NodeRelationship,
     QueryBundle,
-    RelatedNodeInfo,
     TextNode,
 )
 from llama_index.core.vector_stores.simple import SimpleVectorStore
@@ -82,9 +80,7 @@ def test_nodes_are_the_old_ones_but_for_the_vector(source, destination, running,
     if not {source, destination} <= set(kinds):
         pytest.skip("no server here")
     nodes = make_nodes()
-    old = indexed(
-        kinds[source].make(running, next(names), DIM), nodes, adapter.base_embed_model
-    )
+    old = indexed(kinds[source].make(running, next(names), DIM), nodes, adapter.base_embed_model)
     before = kinds[source].content(old.vector_store)
     adapter.base_embed_model.calls.clear()
     into = kinds[destination].make(running, next(names), SMALL)
@@ -250,8 +246,3 @@ def test_a_node_that_is_nowhere_is_refused(adapter):
     old.docstore.delete_document(make_nodes()[3].node_id)
     with pytest.raises(InvalidDatasetError, match="neither the store nor the docstore"):
         rewrite_index(old, adapter, qdrant(), show_progress=False)
-
-
-def test_relationships_come_through():
-    first, second = make_nodes()[:2]
-    assert first.relationships[NodeRelationship.NEXT] == RelatedNodeInfo(node_id=second.node_id)

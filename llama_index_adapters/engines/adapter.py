@@ -19,7 +19,7 @@ from llama_index_adapters.adapters.disk.metadata import WITHOUT_LABELS, AdapterM
 from llama_index_adapters.adapters.disk.read import read_adapter
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.families import CUSTOM, DEFAULT_ADAPTER, AdapterName, kind_of
-from llama_index_adapters.checks import as_path
+from llama_index_adapters.checks import as_path, require_whole
 from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
 from llama_index_adapters.engines.choice import AdapterChoice
 from llama_index_adapters.engines.data import TrainingData, TrainingVectors, Unlabelled
@@ -44,6 +44,7 @@ from llama_index_adapters.vectors.query_models import QueryModels
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
     from llama_index_adapters.training.result import TrainingResult
+    from llama_index_adapters.training.session import TrainingSession
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,9 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             ``"auto"`` uses them.
         query_log: texts (or vectors, ``(n, query_dim)``) of queries without known answers, the
             more the better. They say how queries are distributed; only ``"auto"`` uses them.
+        target_dim: learn maps of queries and of passages to so many dimensions, for an index that
+            :func:`llama_index_adapters.rewrite_index` copies; at most those of the base model.
+            Truncated PCA is kept where nothing is certainly better.
         query_embed_models: the models that embed queries, in the order of their vectors;
             ``[embed_model]`` when left out. ``[embed_model, other]`` asks both for each query,
             ``[other]`` asks another model instead of one that is gone. An other model embeds at
@@ -135,6 +139,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         rank: int | None = None,
         target_corpus: Unlabelled | None = None,
         query_log: Unlabelled | None = None,
+        target_dim: int | None = None,
         query_embed_models: Sequence[BaseEmbedding] | None = None,
         similarity: Similarity = "cosine",
         seed: int = Default(TrainingOptions.seed),
@@ -171,6 +176,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         choice = AdapterChoice(adapter, adapter_model, bias, rank)
         self._choice = replace(choice, name=choice.family(train_kwargs))
         self.adapter = self._adapter_for(train_kwargs)
+        self.target_dim = target_dim
+        self._require_target_dim(self.adapter)
         self._output_path = as_path(model_output_path, "model_output_path")
         require_own_directory(self._output_path)
         self._checkpoints = checkpoints_in(
@@ -235,6 +242,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         from llama_index_adapters.training.device import torch_device
 
         adapter = self._adapter_for(train_kwargs)
+        self._require_target_dim(adapter)
         options, show_progress = self._with(train_kwargs)
         torch_device(options.device)  # a wrong one is refused before anything is embedded
         vectors = self._data.vectors(show_progress=show_progress)
@@ -264,11 +272,16 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 copies=Copies(judged.n_copies),
                 base_is="model" if trained.without_labels is None else "map without labels",
             )
+        over_pca = None
+        if trained.reduced is not None:
+            pca = trained.reduced.truncated_pca
+            over_pca = compare(pca, trained.adapted, seed=options.seed, seen=trained.seen)
         evaluated = time.perf_counter()
         result = FinetuneResult(
             trained=trained,
             path=self._output_path,
             comparison=comparison,
+            over_truncated_pca=over_pca,
             target_corpus="target_corpus" in vectors.unlabelled,
             similarity=train.similarity,
             seconds={
@@ -338,6 +351,26 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             )
         return family
 
+    def _require_target_dim(self, family: AdapterName) -> None:
+        """Refuse what does not go with fewer dimensions."""
+        if self.target_dim is None:
+            return
+        require_whole(self.target_dim, "target_dim")
+        unused = None
+        if not self._choice.searches(family):
+            unused = "an adapter, bias or option of one training"
+        elif "query_log" in self._data.unlabelled:
+            unused = "query_log"
+        elif self.query_embed_models is not None:
+            unused = "query_embed_models"
+        elif self._checkpoints is not None:
+            unused = "model_checkpoint_path"
+        if unused is not None:
+            raise InvalidOptionError(
+                f"target_dim is given, and so is {unused}, which maps to fewer dimensions do not "
+                "use. Leave one of them out."
+            )
+
     def _fit(
         self,
         name: AdapterName,
@@ -350,11 +383,31 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         from llama_index_adapters.training.session import TrainingSession
 
         session = TrainingSession(show_progress=show_progress, after_step=self._checkpoints)
+        if self.target_dim is not None:
+            return self._fewer_dimensions(self.target_dim, vectors, options, session)
         adapter = self._start(name, vectors.train, options)
         train, validation = vectors.train, vectors.validation
         if adapter is None:
             return search_adapter(train, validation, options, **vectors.unlabelled, session=session)
         return fit(adapter, train, validation, options, session)
+
+    @staticmethod
+    def _fewer_dimensions(
+        target_dim: int,
+        vectors: TrainingVectors,
+        options: TrainingOptions,
+        session: TrainingSession,
+    ) -> TrainingResult:
+        from llama_index_adapters.training.search.dimensions import reduce_dimensions
+
+        return reduce_dimensions(
+            vectors.train,
+            vectors.validation,
+            target_dim,
+            options,
+            **vectors.unlabelled,
+            session=session,
+        )
 
     def _start(
         self, family: AdapterName, train: VectorDataset, options: TrainingOptions
@@ -376,15 +429,19 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
     ) -> None:
         train = vectors.train
         metrics = {"base": result.base, "adapted": result.adapted}
+        over_pca = result.over_truncated_pca
+        if over_pca is not None:
+            metrics["truncated_pca"] = over_pca.base
         if result.comparison is not None:
             metrics |= result.comparison.kinds_to_dict()
         metadata = AdapterMetadata(
             query_models=self._saved_models(train),
             result_length=self._result_length(train),
             query_dim=train.queries.shape[1],
-            passage_dim=train.passages.shape[1],
+            passage_dim=train.passages.shape[1] if self.target_dim is None else self.target_dim,
             training={
                 **options.to_dict(),
+                **({} if self.target_dim is None else {"target_dim": self.target_dim}),
                 "adapter": adapter,
                 "similarity": train.similarity,
                 "trials": [asdict(trial) for trial in result.trials],
@@ -402,7 +459,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             },
         )
         self._fingerprint = save_adapter(
-            self._output_path, result.trained.adapter, metadata=metadata
+            self._output_path,
+            result.trained.adapter,
+            metadata=metadata,
+            passages=result.trained.passages,
         )
 
     def _result_length(self, train: VectorDataset) -> ResultLength:

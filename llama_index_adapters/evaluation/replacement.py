@@ -11,7 +11,7 @@ from pathlib import Path
 from llama_index_adapters.adapters.disk.asked_section import read_asked_section
 from llama_index_adapters.checks import require_seed
 from llama_index_adapters.errors import ModelMismatchError
-from llama_index_adapters.evaluation.asked import embedded_for, seen_by
+from llama_index_adapters.evaluation.asked import embedded_for, passages_for, seen_by
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.evaluation.evaluate import require_adapted
 from llama_index_adapters.questions.question_set import Questions
@@ -73,7 +73,8 @@ def compare_adapters(
 ) -> Replacement:
     """Compare two adapters of one index on the same questions and the same vectors.
 
-    They may ask different models for queries, such as the index's own alone and with another.
+    They may ask different models for queries, such as the index's own alone and with another, and
+    have different dimensions, each with its own index.
 
     Take questions that neither has been trained on, as people ask them now. A passage counts as
     seen when the training of either asked about it.
@@ -121,6 +122,8 @@ def compare_adapters(
         embedded.data,
         candidate.transform_queries(embedded.data.queries),
         base_queries=in_use.transform_queries(asked.queries),
+        base_passages=passages_for(in_use, embedded.data),
+        adapted_passages=passages_for(candidate, embedded.data),
         seed=seed,
         merge_copies=merge_copies,
         seen=seen_by(known, embedded.data, dataset),

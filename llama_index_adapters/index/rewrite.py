@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -278,8 +278,8 @@ def _require_carried(
     for where, found in ((source, reading), (name, destination)):
         if found.sparse:
             raise UnsupportedStoreError(
-                f"The {where} keeps sparse vectors, which no adapter maps. Rewrite a store of dense "
-                "vectors into one, or insert the nodes anew."
+                f"The {where} keeps sparse vectors, which no adapter maps. Rewrite a store of "
+                "dense vectors into one of dense vectors."
             )
         if not found.exact:
             raise UnsupportedStoreError(
@@ -288,13 +288,13 @@ def _require_carried(
             )
     if not getattr(getattr(store, "client", None), "is_trained", True):
         raise UnsupportedStoreError(
-            f"The Faiss index of the {name} is not trained, and takes no vectors before that. Train "
-            "it on adapter.transform_passages(read_index(index).vectors), or use a flat one."
+            f"The Faiss index of the {name} is not trained, and takes no vectors before that. "
+            "Train it on adapter.transform_passages(read_index(index).vectors), or use a flat one."
         )
     if destination.dimension not in (None, adapter.dimension):
         raise UnsupportedStoreError(
-            f"The {name} is made for vectors of {destination.dimension} dimensions, and the adapter "
-            f"gives {adapter.dimension}. Make one of {adapter.dimension} dimensions."
+            f"The {name} is made for vectors of {destination.dimension} dimensions, and the "
+            f"adapter gives {adapter.dimension}. Make one of {adapter.dimension} dimensions."
         )
     if reading.dimension not in (None, adapter.metadata.query_dim):
         raise ModelMismatchError(
@@ -315,15 +315,10 @@ def _require_similarity(source: str, old: Similarity, name: str, new: Similarity
 
 
 def _require_count(store: Any, expected: int, page_size: int) -> None:
-    found = sum(map(len, _pages_of_ids(store, page_size)))
+    found = sum(len(page.ids) for page in _reading_of(store, page_size).pages)
     if found != expected:
         raise InvalidDatasetError(
-            f"{expected:,} nodes were copied, but the {type(store).__name__} holds {found:,}. It was "
-            "not empty, or somebody wrote to it or to the index meanwhile. Start again with an "
+            f"{expected:,} nodes were copied, but the {type(store).__name__} holds {found:,}. It "
+            "was not empty, or somebody wrote to it or to the index meanwhile. Start again with an "
             "empty store."
         )
-
-
-def _pages_of_ids(store: Any, page_size: int) -> Iterator[int | Any]:
-    for page in _reading_of(store, page_size).pages:
-        yield page.ids
