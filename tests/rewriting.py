@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from pathlib import Path
 
 import numpy as np
+from llama_index.core import StorageContext, VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.vector_stores.simple import SimpleVectorStore
 
 from llama_index_adapters import AdapterEmbeddingModel, LinearAdapter
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.save import save_adapter
+from tests.fakes import CountingEmbedding
 
 DIM, SMALL, NODES = 8, 4, 20
 
@@ -30,6 +34,12 @@ def halved(path: Path, base: BaseEmbedding, *, seed: int = 0) -> AdapterEmbeddin
     return AdapterEmbeddingModel(base, path)
 
 
+def indexed_simply(nodes: list[TextNode] | None = None) -> VectorStoreIndex:
+    context = StorageContext.from_defaults(vector_store=SimpleVectorStore())
+    model = CountingEmbedding()
+    return VectorStoreIndex(nodes or make_nodes(), storage_context=context, embed_model=model)
+
+
 def make_nodes() -> list[TextNode]:
     ids = [str(uuid.uuid5(uuid.NAMESPACE_URL, str(number))) for number in range(NODES)]
     nodes = [
@@ -41,7 +51,7 @@ def make_nodes() -> list[TextNode]:
         )
         for number, node_id in enumerate(ids)
     ]
-    for node, following in zip(nodes, nodes[1:], strict=False):
+    for node, following in itertools.pairwise(nodes):
         node.relationships[NodeRelationship.NEXT] = RelatedNodeInfo(node_id=following.node_id)
         node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id="document")
     return nodes

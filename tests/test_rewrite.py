@@ -1,4 +1,4 @@
-"""An index is copied with fewer dimensions: nodes as they were, vectors mapped, nothing embedded."""
+"""An index is copied with fewer dimensions: the nodes as they were, nothing embedded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from llama_index_adapters.errors import (
 from llama_index_adapters.retrieval.ranking import unit_rows
 from tests import index_stores
 from tests.fakes import CountingEmbedding
-from tests.rewriting import DIM, SMALL, halved, make_nodes
+from tests.rewriting import DIM, SMALL, halved, indexed_simply, make_nodes
 
 names = map("rewritten_{}".format, itertools.count())
 
@@ -63,10 +63,6 @@ def adapter(tmp_path) -> AdapterEmbeddingModel:
 def indexed(store: Any, nodes: list[TextNode], model: CountingEmbedding) -> VectorStoreIndex:
     context = StorageContext.from_defaults(vector_store=store)
     return VectorStoreIndex(nodes, storage_context=context, embed_model=model)
-
-
-def simple_index(nodes: list[TextNode] | None = None) -> VectorStoreIndex:
-    return indexed(SimpleVectorStore(), nodes or make_nodes(), CountingEmbedding())
 
 
 def qdrant(**options: Any) -> QdrantVectorStore:
@@ -115,7 +111,7 @@ def test_nodes_are_the_old_ones_but_for_the_vector(source, destination, running,
 def test_a_docstore_keeps_its_nodes_and_a_new_one_can_be_written(adapter, tmp_path):
     """Nodes of a docstore are copied, not shared; the new index is found again on disk."""
     nodes = make_nodes()
-    old = simple_index(nodes)
+    old = indexed_simply(nodes)
     new = rewrite_index(old, adapter, SimpleVectorStore(), show_progress=False)
     assert all(old.docstore.get_document(node.node_id).embedding is None for node in nodes)
     new.storage_context.persist(str(tmp_path / "small"))
@@ -131,7 +127,7 @@ def test_a_docstore_keeps_its_nodes_and_a_new_one_can_be_written(adapter, tmp_pa
 
 def test_an_index_node_keeps_what_it_leads_to(adapter):
     node = IndexNode(text="see there", index_id="elsewhere", id_=make_nodes()[0].node_id)
-    new = rewrite_index(simple_index([node]), adapter, qdrant(), show_progress=False)
+    new = rewrite_index(indexed_simply([node]), adapter, qdrant(), show_progress=False)
     (hit,) = new.as_retriever().retrieve("see")
     assert isinstance(hit.node, IndexNode)
     assert hit.node.index_id == "elsewhere"
@@ -140,9 +136,19 @@ def test_an_index_node_keeps_what_it_leads_to(adapter):
 
 def test_a_faiss_store_with_ids_of_its_own(adapter):
     into = FaissMapVectorStore(faiss.IndexIDMap2(faiss.IndexFlatIP(SMALL)))
-    new = rewrite_index(simple_index(), adapter, into, show_progress=False)
+    new = rewrite_index(indexed_simply(), adapter, into, show_progress=False)
     corpus = read_index(new, adapter, show_progress=False)
     np.testing.assert_allclose(np.linalg.norm(corpus.vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_metadata_that_a_store_does_not_take_is_named_without_it(adapter, running):
+    """Chroma takes no nested metadata; which nodes, but not what they hold, is said."""
+    node = make_nodes()[0]
+    node.metadata["nested"] = {"private": "a private word"}
+    into = index_stores.KINDS["Chroma"].make(running, next(names), SMALL)
+    with pytest.raises(UnsupportedStoreError, match=node.node_id) as caught:
+        rewrite_index(indexed_simply([node]), adapter, into, show_progress=False)
+    assert "a private word" not in str(caught.value)
 
 
 class TestResuming:
@@ -163,13 +169,13 @@ class TestResuming:
 
         object.__setattr__(into, "add", Dying(into))
         with pytest.raises(KeyboardInterrupt):
-            rewrite_index(simple_index(), adapter, into, page_size=7, show_progress=False)
+            rewrite_index(indexed_simply(), adapter, into, page_size=7, show_progress=False)
         with pytest.raises(InvalidOptionError, match=r"not empty.*resume=True"):
-            rewrite_index(simple_index(), adapter, into, page_size=7, show_progress=False)
+            rewrite_index(indexed_simply(), adapter, into, page_size=7, show_progress=False)
         written.clear()
         into.add.pages = 10
         new = rewrite_index(
-            simple_index(), adapter, into, resume=True, page_size=9, show_progress=False
+            indexed_simply(), adapter, into, resume=True, page_size=9, show_progress=False
         )
         assert sum(written) == len(make_nodes()) - 14
         assert len(read_index(new, adapter, show_progress=False)) == len(make_nodes())
@@ -177,23 +183,23 @@ class TestResuming:
     def test_refuses_what_another_adapter_wrote(self, adapter, tmp_path):
         into = qdrant()
         other = halved(tmp_path / "other", CountingEmbedding(), seed=1)
-        rewrite_index(simple_index(), other, into, show_progress=False)
+        rewrite_index(indexed_simply(), other, into, show_progress=False)
         with pytest.raises(InvalidOptionError, match="other vectors than this adapter gives"):
-            rewrite_index(simple_index(), adapter, into, resume=True, show_progress=False)
+            rewrite_index(indexed_simply(), adapter, into, resume=True, show_progress=False)
 
     def test_refuses_what_holds_other_nodes(self, adapter):
         into = qdrant()
-        rewrite_index(simple_index(), adapter, into, show_progress=False)
+        rewrite_index(indexed_simply(), adapter, into, show_progress=False)
         with pytest.raises(InvalidDatasetError, match=r"7 nodes were copied.* holds 20"):
             rewrite_index(
-                simple_index(make_nodes()[:7]), adapter, into, resume=True, show_progress=False
+                indexed_simply(make_nodes()[:7]), adapter, into, resume=True, show_progress=False
             )
 
     def test_refuses_a_store_that_keeps_no_texts(self, adapter):
         into = SimpleVectorStore()
-        rewrite_index(simple_index(), adapter, into, show_progress=False)
+        rewrite_index(indexed_simply(), adapter, into, show_progress=False)
         with pytest.raises(InvalidOptionError, match="keeps no texts"):
-            rewrite_index(simple_index(), adapter, into, resume=True, show_progress=False)
+            rewrite_index(indexed_simply(), adapter, into, resume=True, show_progress=False)
 
 
 class TestRefusedBeforeTheFirstPage:
@@ -226,7 +232,7 @@ class TestRefusedBeforeTheFirstPage:
     def test_by_the_new_store(self, into, message, adapter):
         store = into()
         with pytest.raises(UnsupportedStoreError, match=message):
-            rewrite_index(simple_index(), adapter, store, show_progress=False)
+            rewrite_index(indexed_simply(), adapter, store, show_progress=False)
 
     def test_a_measure_that_ranks_otherwise(self, adapter):
         old = indexed(FaissVectorStore(faiss.IndexFlatIP(DIM)), make_nodes(), CountingEmbedding())
@@ -236,13 +242,13 @@ class TestRefusedBeforeTheFirstPage:
         assert not into.data.embedding_dict
 
     def test_an_index_of_other_dimensions(self, adapter):
-        new = rewrite_index(simple_index(), adapter, qdrant(), show_progress=False)
+        new = rewrite_index(indexed_simply(), adapter, qdrant(), show_progress=False)
         with pytest.raises(ModelMismatchError, match=r"one that was rewritten is served as it is"):
             rewrite_index(new, adapter, SimpleVectorStore(), show_progress=False)
 
 
 def test_a_node_that_is_nowhere_is_refused(adapter):
-    old = simple_index()
+    old = indexed_simply()
     old.docstore.delete_document(make_nodes()[3].node_id)
     with pytest.raises(InvalidDatasetError, match="neither the store nor the docstore"):
         rewrite_index(old, adapter, qdrant(), show_progress=False)

@@ -19,10 +19,11 @@ from llama_index_adapters.adapters.disk.metadata import WITHOUT_LABELS, AdapterM
 from llama_index_adapters.adapters.disk.read import read_adapter
 from llama_index_adapters.adapters.disk.save import require_own_directory, save_adapter
 from llama_index_adapters.adapters.families import CUSTOM, DEFAULT_ADAPTER, AdapterName, kind_of
-from llama_index_adapters.checks import as_path, require_whole
+from llama_index_adapters.checks import as_path
 from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
 from llama_index_adapters.engines.choice import AdapterChoice
 from llama_index_adapters.engines.data import TrainingData, TrainingVectors, Unlabelled
+from llama_index_adapters.engines.dimensions import fewer_dimensions, require_target_dim
 from llama_index_adapters.errors import (
     InvalidOptionError,
     InvalidVectorsError,
@@ -44,7 +45,6 @@ from llama_index_adapters.vectors.query_models import QueryModels
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
     from llama_index_adapters.training.result import TrainingResult
-    from llama_index_adapters.training.session import TrainingSession
 
 logger = logging.getLogger(__name__)
 
@@ -177,12 +177,12 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         self._choice = replace(choice, name=choice.family(train_kwargs))
         self.adapter = self._adapter_for(train_kwargs)
         self.target_dim = target_dim
-        self._require_target_dim(self.adapter)
         self._output_path = as_path(model_output_path, "model_output_path")
         require_own_directory(self._output_path)
         self._checkpoints = checkpoints_in(
             model_checkpoint_path, checkpoint_save_steps, beside=self._output_path
         )
+        self._require_target_dim(self.adapter)
         self._verbose = verbose
         self._result: FinetuneResult | None = None
         self._trained: BaseAdapter | None = None
@@ -352,24 +352,15 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         return family
 
     def _require_target_dim(self, family: AdapterName) -> None:
-        """Refuse what does not go with fewer dimensions."""
-        if self.target_dim is None:
-            return
-        require_whole(self.target_dim, "target_dim")
-        unused = None
-        if not self._choice.searches(family):
-            unused = "an adapter, bias or option of one training"
-        elif "query_log" in self._data.unlabelled:
-            unused = "query_log"
-        elif self.query_embed_models is not None:
-            unused = "query_embed_models"
-        elif self._checkpoints is not None:
-            unused = "model_checkpoint_path"
-        if unused is not None:
-            raise InvalidOptionError(
-                f"target_dim is given, and so is {unused}, which maps to fewer dimensions do not "
-                "use. Leave one of them out."
-            )
+        require_target_dim(
+            self.target_dim,
+            {
+                "an adapter, bias or option of one training": not self._choice.searches(family),
+                "query_log": "query_log" in self._data.unlabelled,
+                "query_embed_models": self.query_embed_models is not None,
+                "model_checkpoint_path": self._checkpoints is not None,
+            },
+        )
 
     def _fit(
         self,
@@ -384,30 +375,12 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
 
         session = TrainingSession(show_progress=show_progress, after_step=self._checkpoints)
         if self.target_dim is not None:
-            return self._fewer_dimensions(self.target_dim, vectors, options, session)
+            return fewer_dimensions(self.target_dim, vectors, options, session)
         adapter = self._start(name, vectors.train, options)
         train, validation = vectors.train, vectors.validation
         if adapter is None:
             return search_adapter(train, validation, options, **vectors.unlabelled, session=session)
         return fit(adapter, train, validation, options, session)
-
-    @staticmethod
-    def _fewer_dimensions(
-        target_dim: int,
-        vectors: TrainingVectors,
-        options: TrainingOptions,
-        session: TrainingSession,
-    ) -> TrainingResult:
-        from llama_index_adapters.training.search.dimensions import reduce_dimensions
-
-        return reduce_dimensions(
-            vectors.train,
-            vectors.validation,
-            target_dim,
-            options,
-            **vectors.unlabelled,
-            session=session,
-        )
 
     def _start(
         self, family: AdapterName, train: VectorDataset, options: TrainingOptions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from llama_index.core import StorageContext
 from llama_index.core.data_structs.data_structs import IndexDict
 from llama_index.core.indices.vector_store.base import VectorStoreIndex
-from llama_index.core.schema import BaseNode, ImageNode, IndexNode
+from llama_index.core.schema import BaseNode, ImageNode, IndexNode, MetadataMode
 from llama_index.core.storage.docstore.types import BaseDocumentStore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStore
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from llama_index_adapters.index.registry import reader_for
 from llama_index_adapters.index.same_model import SAME_COSINE
 from llama_index_adapters.index.source import IndexSource
 from llama_index_adapters.retrieval.ranking import Similarity, unit_rows
+from llama_index_adapters.services.errors import Failure
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 
 logger = logging.getLogger(__name__)
@@ -152,11 +153,13 @@ class _Copy:
         try:
             stored_ids = self.store.add(nodes)
         except Exception as error:
+            # Metadata may be nested, or of other keys than those of the first page.
+            said = Failure.of(error, self.store, _texts_of(nodes))
             raise UnsupportedStoreError(
                 f"{name} did not take the {len(nodes)} nodes from {new.ids[0]!r} on "
-                f"({type(error).__name__}; the cause says why). What was written before is there: "
-                "go on with resume=True, or give another store."
-            ) from error
+                f"({said.text}). What was written before is there: go on with resume=True, or "
+                "give another store."
+            ) from said.cause
         for node, stored_id in zip(nodes, stored_ids, strict=True):
             # As VectorStoreIndex does it for nodes that are inserted.
             if not self.store.stores_text or isinstance(node, ImageNode | IndexNode):
@@ -215,6 +218,12 @@ class _Held:
             )
         left = sorted(set(range(len(new.ids))) - set(there))
         return _some(new, left)
+
+
+def _texts_of(nodes: Sequence[BaseNode]) -> Iterator[str]:
+    for node in nodes:
+        yield node.get_content(metadata_mode=MetadataMode.NONE)
+        yield from map(str, node.metadata.values())
 
 
 def _some(new: NewNodes, rows: list[int]) -> NewNodes:

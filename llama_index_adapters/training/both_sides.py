@@ -21,9 +21,9 @@ from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.result import PerQueryMetrics
 from llama_index_adapters.training.validation import judge
 
-# What of the way back to the start is gone after each step, in learning rates: what no label
-# speaks about stays as the start has it.
-PULL = 10.0
+# What of the way back to the start is gone after each step, as a multiple of the rate: what no
+# label speaks about stays as the start has it.
+PULL = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,12 @@ class BothMaps:
 
 
 def trained_maps(
-    fold: Fold, start: BothMaps, options: TrainingOptions, *, one_map: bool, seed: int
+    fold: Fold,
+    start: BothMaps,
+    options: TrainingOptions,
+    *,
+    rate: float,
+    one_map: bool,
 ) -> Iterator[BothMaps]:
     """Train both maps, and yield them after each epoch.
 
@@ -76,20 +81,20 @@ def trained_maps(
     Args:
         fold: what to learn from, and which passages must not be used.
         start: where to begin.
-        options: rate, scale, batches and epochs.
+        options: scale, batches, epochs, device and the seed of the order of the queries.
+        rate: how far a step of Adam goes, as a share of the mean size of a number of the start.
         one_map: keep one map for both sides; it starts as that of the queries.
-        seed: of the order of the queries and of sampled negatives.
 
     Raises:
         TrainingError: when the loss is no longer a number.
     """
     device = torch_device(options.device)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(options.seed)
     batches = _Batches(fold, options, random, device)
     first = [torch.tensor(start.queries, device=device)]
     first += [] if one_map else [torch.tensor(start.passages, device=device)]
     weights = [weight.clone().requires_grad_() for weight in first]
-    optimizer = torch.optim.Adam(weights, lr=options.learning_rate)
+    optimizer = torch.optim.Adam(weights, lr=rate * float(np.sqrt((start.queries**2).mean())))
     for _ in range(options.epochs):
         for queries, passages, relevant in batches:
             mapped = [
@@ -101,14 +106,14 @@ def trained_maps(
             if not torch.isfinite(loss):
                 raise TrainingError(
                     "The loss of maps of both sides is no longer a number. Look for vectors that "
-                    "are zero, or lower learning_rate."
+                    "are zero."
                 )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             with torch.no_grad():
                 for weight, origin in zip(weights, first, strict=True):
-                    weight += PULL * options.learning_rate * (origin - weight)
+                    weight += PULL * rate * (origin - weight)
         arrays = [weight.detach().cpu().numpy().copy() for weight in weights]
         yield BothMaps(arrays[0], arrays[-1])
 

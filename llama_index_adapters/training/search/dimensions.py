@@ -39,7 +39,8 @@ logger = logging.getLogger(__name__)
 
 # How far directions are whitened, half on either side; training begins at the first.
 _POWERS = (0.25, 0.5)
-_RATES = (3e-4, 1e-3)
+# Whether one map serves both sides, and the rate at which maps are trained.
+_TRAININGS = ((True, 0.02), (False, 0.006), (False, 0.02))
 _WAYS = (0.5, 0.75, 1.0)
 
 
@@ -93,16 +94,22 @@ class _Training:
 
     Attributes:
         one_map: whether one map serves both sides.
-        options: how it is trained.
+        rate: see :func:`llama_index_adapters.training.both_sides.trained_maps`.
+        options: batches and epochs.
     """
 
     one_map: bool
+    rate: float
     options: TrainingOptions
+
+    def maps(self, fold: Fold, start: BothMaps) -> Iterator[BothMaps]:
+        """Train, and yield the maps after each epoch."""
+        return trained_maps(fold, start, self.options, rate=self.rate, one_map=self.one_map)
 
     def candidate(self, way: float, start: Callable[[FloatArray], BothMaps]) -> Candidate:
         """Return what is tried when the maps go so far on the way from their start."""
         maps = "one map for both sides" if self.one_map else "a map for each side"
-        name = f"{maps}, rate {self.options.learning_rate:g}"
+        name = f"{maps}, rate {self.rate:g}"
         return Candidate(
             name if way == 1 else f"{name}, {way:.0%} of the way",
             Complexity(Method.LINEAR, (1 if self.one_map else 2) * way),
@@ -136,11 +143,7 @@ class _Search:
         )
         self._criterion = Criterion(np.concatenate([fold.seen for fold in self._folds]), share)
         trials = replace(plan.options_of_trials(options, train, self._folds[-1]), mined=0)
-        self._trainings = [
-            _Training(one_map, replace(trials, learning_rate=rate))
-            for one_map in (True, False)
-            for rate in _RATES
-        ]
+        self._trainings = [_Training(one_map, rate, trials) for one_map, rate in _TRAININGS]
         self._maps: dict[int, tuple[_Training | None, float]] = {}
         self._judged: list[JudgedCandidate] = []
 
@@ -217,8 +220,7 @@ class _Search:
 
     def _judged_epochs(self, training: _Training, fold: Fold) -> Iterator[list[PerQueryMetrics]]:
         start = self._first_start(self._corpus(fold))
-        options = training.options
-        for maps in trained_maps(fold, start, options, one_map=training.one_map, seed=options.seed):
+        for maps in training.maps(fold, start):
             yield [maps.on_the_way(start, way).judged(fold.validation) for way in _WAYS]
 
     def _first_start(self, corpus: FloatArray) -> BothMaps:
@@ -236,9 +238,7 @@ class _Search:
         start = self._first_start(self._target)
         everything = Fold(self._train, self._train)
         options = replace(training.options, epochs=kept.epoch or 1)
-        for maps in trained_maps(
-            everything, start, options, one_map=training.one_map, seed=options.seed
-        ):
+        for maps in replace(training, options=options).maps(everything, start):
             made = maps
         return made.on_the_way(start, number)
 
