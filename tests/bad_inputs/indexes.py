@@ -9,7 +9,14 @@ from typing import Any
 
 from llama_index.core.vector_stores.simple import SimpleVectorStore
 
-from llama_index_adapters import Page, Reading, read_index, register_reader, rewrite_index
+from llama_index_adapters import (
+    AdapterEmbeddingModel,
+    Page,
+    Reading,
+    read_index,
+    register_reader,
+    rewrite_index,
+)
 from llama_index_adapters.errors import (
     InvalidDatasetError,
     InvalidFileError,
@@ -207,14 +214,14 @@ def _rewriting() -> Iterator[BadInput]:
     def rewrite(adapter: Any = None, into: Any = None, **options: Any) -> Call:
         def call(directory: Path) -> object:
             index = indexed_simply()
-            mapping = (
-                halved(directory / "adapter", CountingEmbedding()) if adapter is None else None
-            )
+            given = adapter or AdapterEmbeddingModel(CountingEmbedding(), directory / "adapter")
             store = index.vector_store if into == "itself" else into or SimpleVectorStore()
-            given: Any = mapping or adapter
             return rewrite_index(index, given, store, show_progress=False, **options)
 
         return call
+
+    def saved(directory: Path) -> None:
+        halved(directory / "adapter", CountingEmbedding())
 
     yield from rows(
         "rewrite_index",
@@ -223,9 +230,11 @@ def _rewriting() -> Iterator[BadInput]:
         ("a base model", rewrite(CountingEmbedding()), "adapter is a CountingEmbedding; give what"),
         ("the store itself", rewrite(into="itself"), "into is the store of the index itself"),
         ("pages of none", rewrite(page_size=0), "page_size is 0"),
+        given=saved,
     )
     yield from rows(
         "rewrite_index",
         UnsupportedStoreError,
         ("a name as store", rewrite(into="store"), "no reader for str"),
+        given=saved,
     )
