@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -201,7 +202,7 @@ class _Search:
         self._maps[len(self._judged)] = None, power
         self._judged.append(JudgedCandidate(candidate, None, _pooled(metrics), self._criterion))
 
-    def _try_trained(self, training: _Training, bar: tqdm[None]) -> None:
+    def _try_trained(self, training: _Training, bar: tqdm[Any]) -> None:
         """Train on every fold once, and judge each epoch at each part of the way."""
         runs = []
         for fold in self._folds:
