@@ -147,6 +147,7 @@ def _finetune() -> Iterator[BadInput]:
         ("--epoch 3", "--epoch"),
         ("--batch-size -1", "--batch-size"),
         ("--unseen-share 50", "--unseen-share"),
+        ("--target-dim 0", "--target-dim"),
         ("--unseen-share 0.5 --bias", "unseen_share is given, but only the search"),
         ("--learning-rate 0", "learning_rate is 0.0"),
         ("--learning-rate nan", "learning_rate is nan"),
