@@ -189,7 +189,8 @@ def table(runs: Sequence[Run]) -> str:
         f"{DIM} dimensions, {N_PASSAGES} passages, no validation set. *Kept*: the result was not "
         f"the identity. *Harm*: the mean nDCG@10 of {N_FRESH:,} fresh questions fell by more than "
         f"{-HARM:g}. Intervals are Clopper and Pearson's, {_CONFIDENCE:.0%}. *Gain* is the mean on "
-        "fresh questions over all runs, kept or not.",
+        "fresh questions over all runs, kept or not. A full benchmark has "
+        f"{RUNS[30]} runs of each cell up to 300 questions and {RUNS[1000]} above.",
         "",
         *(f"- *{name}*: {law.about}." for name, law in LAWS.items()),
         "",
