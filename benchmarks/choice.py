@@ -194,7 +194,7 @@ def table(runs: Sequence[Run]) -> str:
         f"the identity. *Harm*: the mean nDCG@10 of {N_FRESH:,} fresh questions fell by more than "
         f"{-HARM:g}. Intervals are Clopper and Pearson's, {_CONFIDENCE:.0%}. *Gain* is the mean on "
         "fresh questions over all runs, kept or not. A full benchmark has "
-        f"{max(RUNS.values())} runs of each cell, {min(RUNS.values())} of those with most questions.",
+        f"{max(RUNS.values())} runs of each cell, {min(RUNS.values())} of the largest.",
         "",
         *(f"- *{name}*: {law.about}." for name, law in LAWS.items()),
         "",
