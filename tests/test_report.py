@@ -12,7 +12,7 @@ import pytest
 
 from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset
 from llama_index_adapters.adapters.disk.save import save_adapter
-from llama_index_adapters.adapters.learned.linear import LinearAdapter
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.report import write_report
 from llama_index_adapters.report.measure import (
@@ -147,7 +147,18 @@ def test_vectors_are_shown_by_their_ids(written, tmp_path):
     data = rotated()
     page = written(data, model)
     assert "Only vectors were given, so ids are shown." in page
-    assert f"All {len(data.queries)} questions" in page
+    assert "Every question is a mark" in page
+
+
+def test_a_result_that_changes_nothing_is_said_to_be_one(written, tmp_path):
+    """Of one question and two passages, the least there can be."""
+    save_adapter(tmp_path / "same", IdentityAdapter(WordsEmbedding().dimension))
+    same = AdapterEmbeddingModel(WordsEmbedding(), tmp_path / "same", check_model_name=False)
+    least = {"queries": {"q": "a b"}, "corpus": {"p": "a", "r": "c"}, "relevant_docs": {"q": ["p"]}}
+    seen = Elements(written(least, same)).text
+    assert "as many as without it" in seen
+    assert "Every answer stands where it stood" in seen
+    assert "No question changed." in seen
 
 
 def test_several_adapters_stand_side_by_side(written, model, tmp_path):
