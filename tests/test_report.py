@@ -9,12 +9,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from jinja2.utils import htmlsafe_json_dumps
 
 from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset
 from llama_index_adapters.adapters.disk.save import save_adapter
-from llama_index_adapters.adapters.learned.linear import LinearAdapter
+from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.report import write_report
+from llama_index_adapters.report import plots, write_report
 from llama_index_adapters.report.measure import (
     first_relevant_ranks,
     measure,
@@ -147,7 +148,18 @@ def test_vectors_are_shown_by_their_ids(written, tmp_path):
     data = rotated()
     page = written(data, model)
     assert "Only vectors were given, so ids are shown." in page
-    assert f"All {len(data.queries)} questions" in page
+    assert "Every question is a mark" in page
+
+
+def test_a_result_that_changes_nothing_is_said_to_be_one(written, tmp_path):
+    """Of one question and two passages, the least there can be."""
+    save_adapter(tmp_path / "same", IdentityAdapter(WordsEmbedding().dimension))
+    same = AdapterEmbeddingModel(WordsEmbedding(), tmp_path / "same", check_model_name=False)
+    least = {"queries": {"q": "a b"}, "corpus": {"p": "a", "r": "c"}, "relevant_docs": {"q": ["p"]}}
+    seen = Elements(written(least, same)).text
+    assert "as many as without it" in seen
+    assert "Every answer stands where it stood" in seen
+    assert "No question changed." in seen
 
 
 def test_several_adapters_stand_side_by_side(written, model, tmp_path):
@@ -171,6 +183,18 @@ def test_long_passages_do_not_make_it_too_large(written):
         relevant_docs=QUESTIONS.relevant_docs,
     )
     assert len(written(long).encode()) < MAX_BYTES
+
+
+@pytest.mark.parametrize("name", ["检索" * 50, "<&" * 50, "\N{FIRE}" * 50])
+def test_names_of_many_questions_are_cut_until_they_fit(name):
+    """JSON within a page writes some characters in six or twelve bytes."""
+    labels = plots._labels([name] * plots.MAX_POINTS)
+    assert sum(len(htmlsafe_json_dumps(label)) for label in labels) < 1_100_000
+    assert len(labels) == plots.MAX_POINTS
+
+
+def test_names_of_few_questions_are_shown_in_full():
+    assert plots._labels(["a question of some words"]) == ["a question of some words"]
 
 
 def test_ranks_are_those_of_the_first_relevant_passage():

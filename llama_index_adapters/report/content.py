@@ -126,6 +126,8 @@ def gain_sentence(comparison: Comparison) -> str:
 def certainty_sentence(comparison: Comparison) -> str:
     """Return how certain the gain is."""
     gain = comparison.gains[comparison.metric]
+    if not comparison.wins + comparison.losses:
+        return f"Every answer stands where it stood: {_label(comparison.metric)} is the same."
     said = (
         f"Answers stand {'higher' if gain.mean >= 0 else 'lower'} in the list: "
         f"{_label(comparison.metric)} goes from {comparison.base[comparison.metric]:.3f} to "
