@@ -137,7 +137,10 @@ class TestChoice:
         # They ask for what the old model does not see.
         *_, directions = np.linalg.svd(new)
         queries = np.random.default_rng(1).normal(size=(200, 12)) @ directions[12:]
-        by_passages, by_queries = align(new, old).report, align(new, old, new_queries=queries).report
+        by_passages, by_queries = (
+            align(new, old).report,
+            align(new, old, new_queries=queries).report,
+        )
         for report in (by_passages, by_queries):
             for point in report.curve:
                 assert point.kept == pytest.approx(report.kept.mean, abs=0.1)

@@ -197,9 +197,7 @@ class TestTraining:
             assert set(model.texts) >= set(questions(per_topic=2).queries.values())
 
     @pytest.mark.parametrize("name", ["linear", "two-layer"])
-    def test_one_adapter_starts_as_the_map_without_labels(
-        self, folder, index_of_gone_model, name
-    ):
+    def test_one_adapter_starts_as_the_map_without_labels(self, folder, index_of_gone_model, name):
         """Also where both models have as many dimensions: equal numbers do not make one space."""
         for other in (other_model(), other_model(dimension=16)):
             corpus = read_index(index_of_gone_model, check_model=False, show_progress=False)
