@@ -53,7 +53,7 @@ def test_a_rotation_is_kept_whole_and_noise_is_not(folders):
 
 def test_the_interval_is_of_the_same_questions_for_both():
     each = np.random.default_rng(1).uniform(size=50)
-    ndcg = {name: each for name in ("own", alignment.OURS, *alignment.PEERS)}
+    ndcg = dict.fromkeys(("own", alignment.OURS, *alignment.PEERS), each)
     draws = alignment.shares(ndcg, seed=0)
     assert alignment.interval(draws[alignment.OURS] - draws["least squares"]) == (0, 0, 0)
     half = alignment.shares({**ndcg, alignment.OURS: each / 2}, seed=0)
