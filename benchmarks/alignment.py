@@ -208,6 +208,11 @@ def _path(folder: Path, model: str, name: str) -> Path:
     return folder / f"{model}-{name}.test.npz"
 
 
+def _is_there(cell: tuple[str, str, str], folder: Path) -> bool:
+    name, *models = cell
+    return all(_path(folder, model, name).is_file() for model in models)
+
+
 def _vectors(folder: Path, model: str, name: str) -> tuple[FloatArray, FloatArray]:
     with np.load(_path(folder, model, name)) as arrays:
         return unit_rows(arrays["queries"]), unit_rows(arrays["passages"])
@@ -248,19 +253,21 @@ def main(
 ) -> None:
     """Measure every cell whose vectors are there and write the page."""
     out = Console(highlight=False, markup=False, emoji=False)
-    measured, missing = [], []
+    missing = [cell for cell in CELLS if not _is_there(cell, vectors)]
+    names = [f"*{name}*, {NAMES[old]} and {NAMES[new]}" for name, old, new in missing]
+    measured: list[Measured] = []
     for cell in CELLS:
-        name, *models = cell
-        if not all(_path(vectors, model, name).is_file() for model in models):
-            missing.append(f"*{name}*, {NAMES[models[0]]} and {NAMES[models[1]]}")
+        if cell in missing:
             continue
         measured.append(measure(cell, data, vectors, environments, seed=seed))
-        out.print(
-            cell, {method: round(each.mean(), 4) for method, each in measured[-1].ndcg.items()}
+        means = ", ".join(
+            f"{method} {each.mean():.4f}" for method, each in measured[-1].ndcg.items()
         )
-    found = {**record(measured, seed=seed), "not_measured": missing}
-    write_text(output, json.dumps(found, indent=2) + "\n")
-    write_text(output.with_suffix(".md"), markdown(found, missing))
+        out.print(f"{' '.join(cell)}: {means}", soft_wrap=True)
+        # After each: an interrupted run leaves what it has measured.
+        found = {**record(measured, seed=seed), "not_measured": names}
+        write_text(output, json.dumps(found, indent=2) + "\n")
+        write_text(output.with_suffix(".md"), markdown(found, names))
 
 
 if __name__ == "__main__":
