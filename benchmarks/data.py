@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from llama_index_adapters.cli.output import shows_progress
 from llama_index_adapters.demo.documentation import documentation_dataset
 from llama_index_adapters.demo.run import DEFAULT_PAIRS, split_parts
 from llama_index_adapters.errors import MissingFileError
@@ -98,7 +98,7 @@ def embedded(
     name: str, texts: QuestionSets, embed_model: BaseEmbedding, store: Path | None = None
 ) -> BenchmarkData:
     """Return a benchmark with its vectors, embedding what is not stored yet."""
-    embedder = Embedder(embed_model, store, show_progress=shows_progress())
+    embedder = Embedder(embed_model, store, show_progress=sys.stderr.isatty())
 
     def vectors(part: EmbeddingQAFinetuneDataset) -> VectorDataset:
         return embedder.dataset(part).data

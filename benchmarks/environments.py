@@ -50,6 +50,7 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
         "llama-index-core",
         "llama-index-embeddings-openai",
     ),
+    "isotrieve": ("isotrieve==0.4.0",),
     "nudge": ("nudge-ft==0.1.2",),
     "sentence-transformers": (
         "sentence-transformers[train]==6.2.0",
@@ -57,6 +58,8 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """What each environment holds, beside torch; a bare name has its version from constraints.txt."""
+
+_WITHOUT_TORCH = frozenset({"isotrieve"})
 
 
 class PeerError(AdaptersError, RuntimeError):
@@ -73,7 +76,7 @@ def peer(
         with TemporaryDirectory() as directory:
             folder = Path(directory)
             _write_task(folder, data, settings.seed, variant)
-            _run([python, HERE / "peers" / script, folder])
+            run_peer(python, script, folder)
             return _read_learned(folder, data)
 
     return learn
@@ -85,7 +88,8 @@ def ready(name: str, folder: Path) -> Path:
     Raises:
         PeerError: when it cannot be made, with what pip said last.
     """
-    wanted = "\n".join((_pinned("torch"), *map(_pinned, REQUIREMENTS[name])))
+    beside = () if name in _WITHOUT_TORCH else ("torch",)
+    wanted = "\n".join(map(_pinned, (*beside, *REQUIREMENTS[name])))
     place = (folder / name).absolute()  # not resolved: an interpreter is a link
     python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     marker = place / "requirements.txt"
@@ -95,6 +99,15 @@ def ready(name: str, folder: Path) -> Path:
     _run([python, "-m", "pip", "install", "--quiet", *wanted.splitlines()])
     marker.write_text(wanted)
     return python
+
+
+def run_peer(python: Path, script: str, folder: Path) -> None:
+    """Let an environment's interpreter run a script of ``benchmarks/peers`` on a folder.
+
+    Raises:
+        PeerError: when it fails, with what it said last.
+    """
+    _run([python, HERE / "peers" / script, folder])
 
 
 def _pinned(requirement: str) -> str:

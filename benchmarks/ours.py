@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.data import BenchmarkData
 from benchmarks.method import Learned, Settings
-from llama_index_adapters.cli.output import shows_progress
 from llama_index_adapters.engines.adapter import EmbeddingAdapterFinetuneEngine
 
 
@@ -47,7 +47,7 @@ def finetuned(
                 target_corpus=other_passages(data) if know_target else None,
                 seed=settings.seed,
                 store=data.store,
-                show_progress=shows_progress(),
+                show_progress=sys.stderr.isatty(),
             )
             result = engine.finetune()
             queries = engine.get_finetuned_model().transform_queries(data.test.queries)

@@ -131,6 +131,29 @@ class TestChoice:
         assert report.judged_on == "queries"
         assert report.kept.mean > 0.8
 
+    def test_the_curve_is_judged_as_the_share_is(self):
+        """A log judges all points of it: passages are kept much better here."""
+        new, old = two_models(count=400)
+        # They ask for what the old model does not see.
+        *_, directions = np.linalg.svd(new)
+        queries = np.random.default_rng(1).normal(size=(200, 12)) @ directions[12:]
+        by_passages, by_queries = (
+            align(new, old).report,
+            align(new, old, new_queries=queries).report,
+        )
+        for report in (by_passages, by_queries):
+            for point in report.curve:
+                assert point.kept == pytest.approx(report.kept.mean, abs=0.1)
+        assert by_passages.kept.mean > by_queries.kept.mean + 0.2
+
+    def test_no_share_is_above_one(self):
+        """Rounding must not promise more than all: a model and itself."""
+        new, _ = two_models(count=200)
+        report = align(new, new).report
+        shares = (*report.kept, *(point.kept for point in report.curve), report.with_thousand_more)
+        assert max(shares) <= 1
+        assert min(shares) > 0.99
+
     def test_unrelated_models_keep_nothing(self):
         rng = np.random.default_rng(0)
         report = align(rng.normal(size=(200, 8)), rng.normal(size=(200, 8))).report

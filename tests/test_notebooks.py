@@ -21,6 +21,7 @@ NOT_TO_BE_SHOWN = re.compile(
 FULL_FORM = {
     "adapters_compared": ["tenk", "tldr"],
     "benchmark_10k": ["test    790 questions,  395 passages"],
+    "change_the_model": ["1,200 passages of 128 dimensions"],
     "changing_data": ["600 documents"],
     "retriever_gallery": ["375 to test", "1024 tokens"],
     "learning_curve": ["train  20,344 questions"],

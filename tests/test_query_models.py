@@ -66,7 +66,7 @@ def base_model(**fields):
 
 
 def other_model(**fields):
-    return TopicEmbedding(model_name="new", dimension=24, seed=1, blind=4, **fields)
+    return TopicEmbedding(**{"model_name": "new", "dimension": 24, "seed": 1, "blind": 4, **fields})
 
 
 def questions(start: int = 0, per_topic: int = 3) -> EmbeddingQAFinetuneDataset:
@@ -195,6 +195,27 @@ class TestTraining:
             asked = Counter((kind, text) for kind, texts in model.calls for text in texts)
             assert max(asked.values()) == 1
             assert set(model.texts) >= set(questions(per_topic=2).queries.values())
+
+    @pytest.mark.parametrize("name", ["linear", "two-layer"])
+    def test_one_adapter_starts_as_the_map_without_labels(self, folder, index_of_gone_model, name):
+        """Also where both models have as many dimensions: equal numbers do not make one space."""
+        for other in (other_model(), other_model(dimension=16)):
+            corpus = read_index(index_of_gone_model, check_model=False, show_progress=False)
+            engine = EmbeddingAdapterFinetuneEngine(
+                corpus.dataset(questions(), query_embed_models=[other], store=folder / "store.db"),
+                None,
+                query_embed_models=[other],
+                model_output_path=folder / "started",
+                show_progress=False,
+                adapter=name,
+                epochs=1,
+            )
+            if name == "two-layer" and other.dimension == 16:
+                with pytest.raises(InvalidOptionError, match="adds to the query's own vector"):
+                    engine.finetune()
+            else:
+                result = engine.finetune()
+                assert result.history[0].validation > 0.5  # by chance 0.1
 
     def test_an_index_whose_model_is_gone(self, gone, index_of_gone_model):
         model, result = gone

@@ -17,6 +17,7 @@ from torch import nn
 from llama_index_adapters import EmbeddingAdapterFinetuneEngine, TrainingOptions
 from llama_index_adapters.adapters.learned.base import BaseAdapter, load_adapter
 from llama_index_adapters.errors import EmbeddingError, InvalidOptionError, InvalidVectorsError
+from llama_index_adapters.retrieval.query_blocks import QueryBlock, side_by_side
 from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.fill import PROBE_TEXTS
 from llama_index_adapters.vectors.identity import IdentifiedModel
@@ -233,6 +234,33 @@ class TestTraining:
             [trial.ndcg for trial in one.trials], abs=NDCG_WITHIN
         )
         self.same(tmp_path, one, both)
+
+    def test_queries_of_several_models(self, library, tmp_path):
+        """Workers know whose vectors stand side by side: both begin with the index's own."""
+        from ray.train import ScalingConfig
+
+        data = []
+        for seed in (0, 1):
+            found, other = rotated(seed=seed), rotated(seed=seed + 2).queries
+            rows = side_by_side([found.queries, other], np.linalg.norm(found.queries, axis=1))
+            blocks = (QueryBlock(DIM), QueryBlock(DIM, "other", "other", "its identity"))
+            data.append(replace(found, queries=rows, blocks=blocks))
+        train, val = data
+        places = {"val_dataset": val, "epochs": 2, "show_progress": False}
+        alone = EmbeddingAdapterFinetuneEngine(
+            train, None, model_output_path=tmp_path / "alone", device="cpu", **places
+        )
+        together = library.RayFinetuneEngine(
+            train,
+            None,
+            model_output_path=tmp_path / "together",
+            scaling_config=ScalingConfig(num_workers=0),
+            **places,
+        )
+        one, both = alone.finetune(), together.finetune()
+        assert both.base == pytest.approx(one.base)
+        assert [trial.name for trial in both.trials] == [trial.name for trial in one.trials]
+        assert both.adapted == pytest.approx(one.adapted, abs=NDCG_WITHIN)
 
     def test_a_file_that_a_node_does_not_have(self, library, tmp_path):
         from llama_index_adapters.ray.arrays import mapped

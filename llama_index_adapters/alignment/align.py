@@ -149,7 +149,7 @@ def align(
     sample = _Sample(new, old)
     if new_queries is not None:
         sample = _Sample(new, old, *_checked_queries(new_queries, old_queries, sample))
-    judged = _judged(sample, _fold_numbers(len(new), seed))
+    judged = _judged(sample, seed)
     chosen = max(judged, key=lambda recipe: judged[recipe].first.mean())
     made = dict(maps(new, old, extra=sample.extra()))
     curve = _curve(sample, chosen, seed)
@@ -195,9 +195,20 @@ class _Judged(NamedTuple):
     first: NDArray[np.float64]
 
 
-def _judged(sample: _Sample, folds: NDArray[np.int64]) -> dict[Recipe, _Judged]:
-    """Return what texts say of every map that was made without them."""
+def _judged(
+    sample: _Sample, seed: int, *, size: int | None = None, only: Recipe | None = None
+) -> dict[Recipe, _Judged]:
+    """Return what texts say of maps that were made without them.
+
+    Args:
+        sample: the texts.
+        seed: of the folds.
+        size: make the maps as from so many passages of the sample; from all when left out.
+        only: the map to judge; every one when left out.
+    """
     parts: dict[Recipe, list[_Judged]] = {}
+    folds = _fold_numbers(len(sample.new), seed)
+    most = None if size is None else int(size * (1 - 1 / _FOLDS))
     of_queries = None
     if sample.new_queries is not None:
         of_queries = _fold_numbers(len(sample.new_queries), 0)
@@ -210,8 +221,10 @@ def _judged(sample: _Sample, folds: NDArray[np.int64]) -> dict[Recipe, _Judged]:
         if sample.new_queries is not None and kept_queries is not None:
             texts, own = sample.new_queries[~kept_queries], np.zeros(0, np.int64)
         ranking = _OwnRanking(texts, own, unseen)
-        for recipe, weight in maps(sample.new[~held], sample.old[~held], extra=extra):
-            parts.setdefault(recipe, []).append(ranking.of(weight))
+        rows = np.flatnonzero(~held)[:most]
+        for recipe, weight in maps(sample.new[rows], sample.old[rows], extra=extra):
+            if only in (None, recipe):
+                parts.setdefault(recipe, []).append(ranking.of(weight))
     return {
         recipe: _Judged(*(np.concatenate(column) for column in zip(*found, strict=True)))
         for recipe, found in parts.items()
@@ -246,6 +259,7 @@ class _OwnRanking:
         found = _first(scores)
         discounts = _discounts(found)
         kept = (np.take_along_axis(self._gains, found, axis=1) @ discounts) / self._ideal
+        kept = np.minimum(kept, 1.0)  # rounding may leave it a hair above
         first = (found == self._best[:, :1]) @ discounts
         return _Judged(kept.astype(np.float64), first.astype(np.float64))
 
@@ -265,22 +279,12 @@ def _discounts(found: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _curve(sample: _Sample, chosen: Recipe, seed: int) -> tuple[Point, ...]:
     """Return what the chosen map keeps when it is made from part of the sample."""
-    points = []
-    for share in _CURVE:
-        size = int(share * len(sample.new))
-        if size < FEWEST:
-            continue
-        folds = _fold_numbers(len(sample.new), seed)
-        kept = []
-        for number in range(_FOLDS):
-            held = folds == number
-            rows = np.flatnonzero(~held)[: int(size * (1 - 1 / _FOLDS))]
-            unseen = _Sample(sample.new[held], sample.old[held])
-            ranking = _OwnRanking(unseen.new, np.arange(len(unseen.new)), unseen)
-            made = dict(maps(sample.new[rows], sample.old[rows]))
-            kept.append(ranking.of(made[chosen]).kept)
-        points.append(Point(size, float(np.concatenate(kept).mean())))
-    return tuple(points)
+    sizes = [int(share * len(sample.new)) for share in _CURVE]
+    return tuple(
+        Point(size, float(_judged(sample, seed, size=size, only=chosen)[chosen].kept.mean()))
+        for size in sizes
+        if size >= FEWEST
+    )
 
 
 def _extrapolated(curve: Sequence[Point], passages: int) -> float:

@@ -72,7 +72,7 @@ def map_plot(measured: Measured, names: Sequence[str], target: str) -> tuple[Ite
     shown = np.arange(len(changes))
     if len(shown) > MAX_POINTS:
         shown = np.linspace(0, len(changes) - 1, MAX_POINTS).astype(np.int64)
-    labels = _labels([names[row] for row in shown])
+    labels = _labels([names[row] for row in shown.tolist()])
     by_row = dict(zip(shown.tolist(), labels, strict=True))
     plot = _figure(None, None, 440)
     plot.grid.visible = False

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.alignment.align import FEWEST, Alignment, align
+from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.query_blocks import base_number
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+
+# The matrix of a family that queries go through as they are: of linear and two-layer adapters.
+_MATRICES = ("linear.weight", "skip.weight")
 
 # How much the other models' maps weigh beside the base model's own vector.
 SHARES = (0.25, 0.5, 1.0)
@@ -79,11 +83,26 @@ def first_frame(data: VectorDataset) -> Frame | None:
 
 
 def started(adapter: BaseAdapter, data: VectorDataset) -> BaseAdapter:
-    """Let a linear adapter of several models' vectors start where nothing is learned yet."""
-    frame = None if data.queries.shape[1] == data.passages.shape[1] else first_frame(data)
+    """Let an adapter of other models' vectors start where nothing is learned yet.
+
+    A linear adapter starts as the map without labels, and so does a two-layer one, whose network
+    then learns what is added to it.
+
+    Raises:
+        InvalidOptionError: for a family that adds to the query's own vector, which lies in another
+            space than the passages.
+    """
+    frame = first_frame(data)
+    if frame is None or frame.weight is None:
+        return adapter
     arrays = adapter.arrays()
-    if frame is not None and frame.weight is not None and "linear.weight" in arrays:
-        adapter.load_arrays({**arrays, "linear.weight": frame.weight})
+    name = next((name for name in _MATRICES if name in arrays), None)
+    if name is None or arrays[name].shape != frame.weight.shape:
+        raise InvalidOptionError(
+            "The queries are another model's, and this adapter adds to the query's own vector, "
+            "which is not in the passages' space. Use adapter='auto' or adapter='linear'."
+        )
+    adapter.load_arrays({**arrays, name: frame.weight})
     return adapter
 
 

@@ -76,7 +76,7 @@ class QueryModels:
                     "query_embed_models=[another]."
                 )
             return cls(base, (base,))
-        if isinstance(query_embed_models, BaseEmbedding) or not isinstance(
+        if isinstance(query_embed_models, BaseEmbedding | str) or not isinstance(
             query_embed_models, Sequence
         ):
             raise InvalidOptionError(

@@ -167,6 +167,7 @@ def _labels() -> Iterator[BadInput]:
         return call
 
     name = "read_index: corpus.dataset"
+    good, model = {"q": ["a"]}, CountingEmbedding()
     yield from rows(
         name,
         InvalidDatasetError,
@@ -191,6 +192,14 @@ def _labels() -> Iterator[BadInput]:
             lambda _: _read(_whole(), None, {}, None).dataset({"q": ["a"]}),
             "no embed_model was given",
         ),
+        (
+            "a name for a list of models",
+            dataset(good, query_embed_models="m"),
+            "is a str; give a l",
+        ),
+        ("no query models", dataset(good, query_embed_models=[]), "query_embed_models is empty"),
+        ("a name among them", dataset(good, query_embed_models=["m"]), "expected a LlamaIndex"),
+        ("a model twice", dataset(good, query_embed_models=[model, model]), "twice, with the same"),
     )
     yield from rows(name, MissingFileError, ("no file", dataset("no.jsonl"), "There is no file"))
     yield from rows(

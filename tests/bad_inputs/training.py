@@ -22,6 +22,7 @@ from llama_index_adapters.errors import (
     InvalidOptionError,
     InvalidVectorsError,
     MissingFileError,
+    ModelMismatchError,
     NotTrainedError,
     UnknownOptionError,
     UnwritableFileError,
@@ -129,6 +130,7 @@ def _options() -> Iterator[BadInput]:
         UnknownOptionError,
         ("an unknown option", engine(learning_rat=1), "'learning_rate'"),
     )
+    yield from _query_models()
     given = TrainingOptions(epochs=2)
     yield from rows(
         NAME,
@@ -164,6 +166,37 @@ def _options() -> Iterator[BadInput]:
         f"{NAME}.get_finetuned_model",
         NotTrainedError,
         ("nothing trained", lambda d: made(d).get_finetuned_model(), r"Call finetune\(\) first"),
+    )
+
+
+def _query_models() -> Iterator[BadInput]:
+    one, other = CountingEmbedding(), CountingEmbedding(query_instruction="another: ")
+
+    def asked(models: Any, model: Any = one, data: Any = None, **options: Any) -> Call:
+        data = synonym_questions(3) if data is None else data
+        return partial(_engine, data, model, {"query_embed_models": models, **options})
+
+    both = {"models": [one, other]}
+    yield from rows(
+        NAME,
+        InvalidOptionError,
+        ("a model for a list", asked(other), "query_embed_models is a .*; give a list"),
+        ("a name for a list", asked("other"), "query_embed_models is a str; give a list"),
+        ("no query models", asked([]), "query_embed_models is empty"),
+        ("a model twice", asked([one, one]), "twice, with the same settings"),
+        ("a name among the models", asked([one, "m"]), "expected a LlamaIndex embedding model"),
+        ("texts and no base", asked([other], None), "embed_model"),
+        ("a log beside two models", asked(**both, query_log=["a"]), "query_log is given, and so"),
+        ("low-rank of two", asked(**both, adapter="low-rank"), "a low-rank adapter is square"),
+    )
+    yield from rows(
+        NAME,
+        ModelMismatchError,
+        (
+            "vectors of one model",
+            asked(**both, data=VectorDataset(EYE, EYE, ROWS)),
+            r"IndexCorpus.dataset\(labels, query_embed_models=\[...\]\)",
+        ),
     )
 
 
