@@ -47,9 +47,15 @@ if TYPE_CHECKING:
         agenerate_qa_embedding_pairs,
         generate_qa_embedding_pairs,
     )
-    from llama_index_adapters.questions.logs import read_feedback, read_queries
+    from llama_index_adapters.questions.logs import read_feedback, read_grades, read_queries
     from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
     from llama_index_adapters.questions.split import split_by_passage, split_by_query
+    from llama_index_adapters.questions.trec import (
+        read_beir,
+        read_qrels,
+        write_beir,
+        write_qrels,
+    )
     from llama_index_adapters.retrieval.relevance import Relevance
     from llama_index_adapters.retrieval.vector_dataset import VectorDataset
     from llama_index_adapters.serving.model import (
@@ -101,13 +107,18 @@ _HOMES = {
     "generate_qa_embedding_pairs": "questions.generation.generate",
     "local_embedding": "vectors.local",
     "merge_datasets": "questions.combine",
+    "read_beir": "questions.trec",
     "read_feedback": "questions.logs",
+    "read_grades": "questions.logs",
     "read_index": "index.read",
+    "read_qrels": "questions.trec",
     "read_queries": "questions.logs",
     "register_reader": "index.registry",
     "sample_queries": "questions.combine",
     "split_by_passage": "questions.split",
     "split_by_query": "questions.split",
+    "write_beir": "questions.trec",
+    "write_qrels": "questions.trec",
 }
 
 __all__ = [
@@ -151,13 +162,18 @@ __all__ = [
     "generate_qa_embedding_pairs",
     "local_embedding",
     "merge_datasets",
+    "read_beir",
     "read_feedback",
+    "read_grades",
     "read_index",
+    "read_qrels",
     "read_queries",
     "register_reader",
     "sample_queries",
     "split_by_passage",
     "split_by_query",
+    "write_beir",
+    "write_qrels",
 ]
 
 

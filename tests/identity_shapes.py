@@ -265,7 +265,7 @@ SHAPES: dict[str, Shape] = {
         same=[{"endpoint_name": "two"}, {"base_url": "http://localhost:2"}],
     ),
     "a deployment": Shape(
-        Azure,
+        partial(Azure, azure_deployment="mine"),
         other=[{"deployment": "large"}],
         same=[{"azure_endpoint": "https://two"}, {"default_headers": {"a": "b"}}],
     ),

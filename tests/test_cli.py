@@ -28,7 +28,7 @@ from llama_index_adapters.retrieval.ranking import SIMILARITIES
 from llama_index_adapters.vectors import local
 from tests.fakes import CountingEmbedding, ScriptedLLM, WordsEmbedding, synonym_questions
 
-COMMANDS = ("demo", "generate", "finetune", "evaluate", "report", "align")
+COMMANDS = ("demo", "generate", "split", "finetune", "evaluate", "report", "align")
 METRICS = {"hit_rate@10", "mrr@10", "ndcg@10", "recall@10"}
 
 

@@ -55,10 +55,21 @@ def test_each_with_each(tried):
 def test_what_a_set_lacks_is_said(tmp_path):
     for name, entry_point, said in (
         ("one query", "auto", "1 query cannot be split by query to judge adapters"),
-        ("one query", "linear", "No part of the 1 query can be held out"),
-        ("every vector equal", "auto", "12 queries cannot be split by query"),
+        ("one query", "linear", "1 query cannot be split by query to judge adapters"),
+        ("every vector equal", "auto", "All 12 have the same vector: .* the embedding model"),
+        ("every vector equal", "linear", "All 12 have the same vector: .* the embedding model"),
         ("one query", "split by query", "1 distinct queries, too few for 3 sides"),
         ("one passage", "split by passage", "1 groups of queries that share no passage"),
     ):
         with pytest.raises(AdaptersError, match=said):
             ENTRY_POINTS[entry_point](Case(name, tmp_path))
+
+
+def test_a_model_that_tells_nothing_apart_is_said(tmp_path, caplog):
+    for entry_point in ("evaluate", "no labels"):
+        caplog.clear()
+        ENTRY_POINTS[entry_point](Case("every vector equal", tmp_path))
+        assert "has the same vector for all 12 passage texts" in caplog.text
+        caplog.clear()
+        ENTRY_POINTS[entry_point](Case("passages all equal", tmp_path))
+        assert "the same vector" not in caplog.text

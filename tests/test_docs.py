@@ -96,7 +96,7 @@ class TestHowItWorks:
         for stated in (
             f"one-sided at {judging.CERTAINTY:.1%} by",
             f"within {judging.SIMPLER_WITHIN:g} standard errors",
-            f"one-sided at {TrainingOptions.certainty:.0%}; else",
+            f"one-sided at {TrainingOptions.certainty:.1%}; else",
             f"Up to {WHOLE_CORPUS_UP_TO:,} passages",
             f"draws {DRAWN_NEGATIVES:,}",
             f"{plan.FOLDS}-fold cross-validation",

@@ -17,6 +17,7 @@ from llama_index_adapters.demo.documentation import (
     documentation_dataset,
     question_and_passage,
 )
+from llama_index_adapters.demo.modules import module_questions
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 
@@ -290,3 +291,16 @@ def test_so_does_the_real_one(tmp_path: Path) -> None:
     libraries = {name.partition(".")[0] for name in dataset.corpus}
     assert {"numpy", "torch", "os", "email"} <= libraries
     check_fair(dataset)
+
+
+def test_questions_about_modules_are_answered_by_the_module_they_stand_in():
+    questions = module_questions()
+    assert len(questions.queries) > 400
+    assert len(questions.corpus) < 300
+    assert questions.queries["ftplib.FTP.set_debuglevel"] == "Set the debugging level"
+    assert questions.corpus["ftplib"].startswith("An FTP client class")
+    for name, answers in questions.relevant_docs.items():
+        (module,) = answers
+        assert name.startswith(f"{module}.")
+        assert module in questions.corpus
+        assert questions.queries[name] not in questions.corpus[module]

@@ -23,6 +23,11 @@ from tests.vector_sets import DIM, noise, perfect, rotated, weights
 OPTIONS = TrainingOptions(epochs=12, batch_size=32, learning_rate=2e-2, patience=4)
 
 
+def of_one_text() -> VectorDataset:
+    data = rotated(10)
+    return dataclasses.replace(data, queries=data.queries[:1].repeat(10, axis=0))
+
+
 class TestGain:
     def test_a_gain_is_kept(self):
         train, validation = rotated(), rotated(60, seed=1)
@@ -146,32 +151,80 @@ class TestCarving:
         ids = [carve_validation(rotated(100), seed=seed).validation.query_ids for seed in (1, 1, 2)]
         assert ids[0] == ids[1] != ids[2]
 
-    def test_fit_carves_when_there_is_no_validation(self):
+    def test_two_queries_are_enough(self):
+        data = rotated(2)
+        fold = carve_validation(data, seed=0)
+        assert (len(fold.train.queries), len(fold.validation.queries)) == (1, 1)
+
+    def test_of_a_large_set_a_part_judges(self, monkeypatch):
+        monkeypatch.setattr("llama_index_adapters.training.search.plan.FEW_TRIALS_ABOVE", 0)
         fitted = fit(LinearAdapter(DIM), rotated(150), None, OPTIONS)
         assert len(fitted.adapted["ndcg@10"]) == 30
         assert type(fitted.adapter) is LinearAdapter
         assert fitted.history[-1].validation > fitted.history[0].validation + 0.2
 
-    def test_two_queries_are_enough(self):
-        data = rotated(2)
-        fold = carve_validation(data, seed=0)
-        assert (len(fold.train.queries), len(fold.validation.queries)) == (1, 1)
-        assert len(fit(LinearAdapter(DIM), data, None, OPTIONS).adapted["ndcg@10"]) == 1
+    def test_a_large_set_of_one_text_cannot_be_parted(self, monkeypatch):
+        monkeypatch.setattr("llama_index_adapters.training.search.plan.FEW_TRIALS_ABOVE", 0)
+        message = r"No part of the 10 queries can be held out .*\. All 10 have the same vector: .*"
+        with pytest.raises(InvalidVectorsError, match=message):
+            fit(LinearAdapter(DIM), of_one_text(), None, OPTIONS)
+
+
+class TestCrossFit:
+    """A set of usual size, without a validation set."""
+
+    def test_every_query_judges_what_had_not_seen_it(self):
+        train, fresh = rotated(150), rotated(150, seed=1)
+        fitted = fit(LinearAdapter(DIM), train, None, OPTIONS)
+        assert len(fitted.adapted["ndcg@10"]) == len(fitted.base["ndcg@10"]) == 150
+        assert fitted.history[0].loss is None
+        assert fitted.history[-1].validation > fitted.history[0].validation + 0.2
+        best = max(record.validation for record in fitted.history)
+        assert fitted.adapted["ndcg@10"].mean() == pytest.approx(best)
+        assert fitted.kinds is not None
+        adapted = judge(adapted_queries(fitted.adapter, fresh.queries), fresh)["ndcg@10"].mean()
+        assert adapted > judge(fresh.queries, fresh)["ndcg@10"].mean() + 0.2
+
+    def test_the_adapter_is_trained_on_everything_up_to_the_best_epoch(self):
+        steps = []
+        fitted = fit(
+            LinearAdapter(DIM),
+            rotated(150),
+            None,
+            OPTIONS,
+            TrainingSession(after_step=lambda _, step: steps.append(step)),
+        )
+        best = int(np.argmax([record.validation for record in fitted.history]))
+        assert steps == list(range(1, best * -(-150 // OPTIONS.batch_size) + 1))
+
+    def test_both_kinds_are_judged_where_the_data_allow(self):
+        data = rotated(160)
+        rows = [row % 80 for row in range(160)]
+        again = dataclasses.replace(data, relevance=Relevance.from_rows([[row] for row in rows]))
+        fitted = fit(LinearAdapter(DIM), again, None, OPTIONS)
+        assert fitted.kinds.both_judged
+        assert len(fitted.adapted["ndcg@10"]) == len(fitted.seen) == 160
+
+    def test_same_seed_same_bytes(self):
+        found = [fit(LinearAdapter(DIM), rotated(100), None, OPTIONS).adapter for _ in range(2)]
+        assert weights(found[0]) == weights(found[1]) != weights(LinearAdapter(DIM))
+
+    def test_without_a_base_the_best_epoch_is_kept(self):
+        train = rotated(100, dim=DIM, passage_dim=DIM + 4)
+        fitted = fit(LinearAdapter(DIM, DIM + 4), train, None, OPTIONS)
+        assert fitted.base is None
+        assert len(fitted.adapted["ndcg@10"]) == 100
 
 
 class TestTooSmall:
     def test_one_query(self):
-        with pytest.raises(InvalidVectorsError, match=r"No part of the 1 query can be held out"):
+        with pytest.raises(InvalidVectorsError, match=r"1 query cannot be split by query"):
             fit(LinearAdapter(DIM), rotated(1), None, OPTIONS)
 
     def test_many_of_the_same_text(self):
-        data = rotated(10)
-        same = dataclasses.replace(data, queries=data.queries[:1].repeat(10, axis=0))
-        message = (
-            r"No part of the 10 queries can be held out .*\. Give more queries, or a validation"
-        )
+        message = r"10 queries cannot be split by .*\. All 10 have the same vector: .*"
         with pytest.raises(InvalidVectorsError, match=message):
-            fit(LinearAdapter(DIM), same, None, OPTIONS)
+            fit(LinearAdapter(DIM), of_one_text(), None, OPTIONS)
 
 
 class TestMismatch:

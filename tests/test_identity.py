@@ -23,6 +23,7 @@ from llama_index_adapters.serving.saved import load_saved
 from llama_index_adapters.vectors.embed import Embedder
 from llama_index_adapters.vectors.identity import IdentifiedModel
 from tests.fakes import CountingEmbedding
+from tests.identity_integrations import INTEGRATIONS
 from tests.identity_shapes import SHAPES, Prefixed, Wrapping
 
 # As a release of format 1 computed it.
@@ -100,7 +101,8 @@ def test_what_changes_no_vector_changes_no_identity(subtests: pytest.Subtests) -
         {"options": {"vocabulary_path": Path("/not/there"), "model_dir": ""}},
     ):
         with subtests.test(options=options):
-            assert identity_of(Service(**options)) == identity_of(Service())
+            options = {"model_name": "m", **options}
+            assert identity_of(Service(**options)) == identity_of(Service(model_name="m"))
 
 
 def test_what_changes_a_vector_changes_the_identity(subtests: pytest.Subtests) -> None:
@@ -154,6 +156,13 @@ def test_openai() -> None:
         {"additional_kwargs": {"encoding": "other"}},
     ):
         assert identity_of(openai(**options)) != identity_of(same), options
+
+
+def test_openai_is_the_same_after_it_was_asked() -> None:
+    model = openai()
+    before = identity_of(model)
+    model._get_client()
+    assert identity_of(model) == before
 
 
 def test_openais_engines_count_where_the_name_is_the_same() -> None:
@@ -248,11 +257,11 @@ def test_a_wrapped_model_and_the_fingerprint_count() -> None:
     def identity(base: BaseEmbedding, **options: Any) -> str:
         return identity_of(Adapted(base_embed_model=base, **options))
 
-    base = Service()
-    assert identity(base) == identity(Service(base_url="https://two"))
+    base = Service(model_name="m")
+    assert identity(base) == identity(Service(model_name="m", base_url="https://two"))
     assert identity(base) == identity(base, adapter_path="elsewhere")
     assert identity(base) != identity(base, fingerprint="two")
-    assert identity(base) != identity(Service(pooling="cls"))
+    assert identity(base) != identity(Service(model_name="m", pooling="cls"))
     assert identity(base) != identity_of(base)
 
 
@@ -272,9 +281,12 @@ def test_what_is_no_model_is_refused(subtests: pytest.Subtests) -> None:
                 label_of(wrong)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+ALL_SHAPES = {**SHAPES, **INTEGRATIONS}
+
+
+@pytest.mark.parametrize("name", ALL_SHAPES)
 def test_models_in_every_shape(name: str) -> None:
-    shape = SHAPES[name]
+    shape = ALL_SHAPES[name]
     usual = identity_of_any(shape.make())
     assert usual.lasting
     for settings in shape.same:
@@ -357,6 +369,16 @@ def test_torch_weights_changed_in_memory_count() -> None:
     with torch.no_grad():
         layer.weight += 0.01
     assert identity_of_any(model) != before
+
+
+def test_a_module_that_another_library_computes_is_known_in_this_process_alone() -> None:
+    """sentence-transformers with ``backend="onnx"``: the weights are in no tensor of it."""
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(2, 2)
+    layer.backend = "onnx"
+    assert not identity_of_any(Wrapping(layer)).lasting
+    layer.backend = "torch"
+    assert identity_of_any(Wrapping(layer)).lasting
 
 
 def test_what_earlier_stores_know_a_model_by() -> None:

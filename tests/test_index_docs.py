@@ -12,6 +12,7 @@ from tests.documents import ROOT, blocks
 
 PAGE = "docs/index.md"
 QUERY_MODELS = "docs/query-models.md"
+QUESTIONS = "docs/questions.md"
 
 
 @pytest.mark.local_model
@@ -30,6 +31,9 @@ def test_blocks_that_need_no_key_run(tmp_path, monkeypatch, capsys):
     assert "{'can I send it back': ['returns'], 'where is my order': ['shipping']}\n" in shown
     assert "4 vectors of 384 dimensions from ListStore, compared by cosine\n" in shown
     assert len(session["dataset"].queries) == 2
+    assert "nDCG@3" in shown
+    assert "Keep the adapter in use" in shown
+    assert len(session["train"].queries) == 5
     assert (tmp_path / "whitening" / "config.json").is_file()
 
 
@@ -44,6 +48,19 @@ def test_blocks_about_query_models_run(tmp_path, monkeypatch, capsys):
         exec(compile(code, ROOT / QUERY_MODELS, "exec"), session)
     assert "mapped without labels" in capsys.readouterr().out
     assert len(session["embed_model"].get_query_embedding("returns of phones?")) == 256
+
+
+def test_blocks_about_questions_print_what_they_say(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    session: dict[str, object] = {"__name__": "page"}
+    said = []
+    for block in blocks(QUESTIONS, "python"):
+        code = "\n" * (block.line - 1) + block.code
+        exec(compile(code, ROOT / QUESTIONS, "exec"), session)
+        lines = (line for line in block.code.splitlines() if line.startswith("print("))
+        said += [line.partition("  # ")[2].partition(": a folder")[0] for line in lines]
+    assert capsys.readouterr().out.splitlines() == said
+    assert session["labels"]["Can I send it back?"] == {"n3": 1}
 
 
 def test_blocks_that_need_a_key_compile():

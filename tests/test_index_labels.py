@@ -205,7 +205,7 @@ class TestJudgements:
             relevant_docs={"1": ["a"], "2": ["b", "a"], "3": ["b"]},
         )
         found = as_judgements(dataset)
-        assert found.relevant == {"same": ("a", "b"), "other": ("b",)}
+        assert found.relevant == {"same": {"a": 1, "b": 1}, "other": {"b": 1}}
         assert found.query_ids == {"same": "1", "other": "3"}
 
     def test_a_file_is_read_by_its_ending(self, tmp_path):
@@ -215,7 +215,7 @@ class TestJudgements:
         dataset.save_json(tmp_path / "set.json")
         log = jsonl(tmp_path / "log.jsonl", [row("q", "a", clicked=1)])
         for path in (tmp_path / "set.json", log):
-            assert as_judgements(path).relevant == {"q": ("a",)}
+            assert as_judgements(path).relevant == {"q": {"a": 1}}
 
     def test_a_mapping_that_is_none_is_refused(self, subtests):
         for labels in ({}, {"q": []}, {"q": "a"}, {"": ["a"]}, {"q": [3]}, {"half \ud83d": ["a"]}):

@@ -133,6 +133,30 @@ def test_a_model_that_tries_again_by_itself_sends_nothing_more(server, subtests,
                 assert len(server.requests) == seen
 
 
+def test_a_notebook_s_interrupt_is_noticed_by_a_loop_that_sleeps(server, cache):
+    """ipykernel cancels an awaiting cell by a callback that does not wake the loop."""
+
+    async def cell() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(
+            agenerate_qa_embedding_pairs(
+                [TextNode(text=text, id_=text) for text in TEXTS],
+                llm_of(server),
+                "{context_str}",
+                num_workers=WORKERS,
+                verbose=False,
+            )
+        )
+        signal.signal(signal.SIGINT, lambda *_: loop.call_soon(task.cancel))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        raise KeyboardInterrupt
+
+    server.plan(always="429 for ten minutes")
+    assert interrupted(lambda: asyncio.run(cell()), server) == WORKERS
+    assert len(server.requests) == WORKERS
+
+
 def test_what_is_under_way_is_kept_if_it_comes_soon(server):
     server.plan(always="slow")
     server.hang = 0.4

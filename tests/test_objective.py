@@ -11,6 +11,7 @@ from llama_index_adapters.retrieval.ranking import SIMILARITIES, top_k, unit_row
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training import negatives
+from llama_index_adapters.training.closed_form import mean_passages
 from llama_index_adapters.training.negatives import log_sum_exp_but
 from llama_index_adapters.training.objective import RetrievalObjective
 
@@ -148,6 +149,24 @@ class TestPositives:
             alone.append(float(of(part).loss(query, row)))
         assert abs(alone[0] - alone[1]) > 0.1
         assert float(of(data).loss(query, row)) == pytest.approx(sum(alone) / 2, rel=1e-6)
+
+    def test_one_weighs_as_much_as_its_grade(self):
+        """A passage of grade 3 is as if it were named three times."""
+        data = dataset(relevance=SEVERAL)
+        rows = torch.arange(N_QUERIES)
+        adapted = torch.from_numpy(data.queries)
+        grades = [[1 + 2 * (place == 0) for place in range(len(row))] for row in SEVERAL]
+        graded, named = (
+            VectorDataset(data.queries, data.passages, relevance)
+            for relevance in (
+                Relevance.from_rows(SEVERAL, grades),
+                Relevance.from_rows([[row[0], row[0], *row] for row in SEVERAL]),
+            )
+        )
+        loss = float(of(graded).loss(adapted, rows))
+        assert loss == pytest.approx(float(of(named).loss(adapted, rows)), rel=1e-6)
+        assert loss != pytest.approx(float(of(data).loss(adapted, rows)), rel=1e-4)
+        np.testing.assert_allclose(mean_passages(graded), mean_passages(named), rtol=1e-6)
 
     def test_a_closer_one_lowers_the_loss(self):
         data = dataset(relevance=SEVERAL)

@@ -263,6 +263,39 @@ def test_metrics_are_those_of_trec_eval(subtests):
                 assert 0 < np.mean(expected) < 1
 
 
+def test_graded_metrics_are_those_of_trec_eval(subtests):
+    queries, passages = random_vectors()
+    rng = np.random.default_rng(3)
+    rows = [rng.choice(len(passages), rng.integers(1, 16), replace=False) for _ in queries]
+    grades = [rng.integers(1, 5, len(row)) for row in rows]
+    graded, alike = Relevance.from_rows(rows, grades), Relevance.from_rows(rows)
+    judgements = {
+        str(query): dict(zip(map(str, row.tolist()), grade.tolist(), strict=True))
+        for query, (row, grade) in enumerate(zip(rows, grades, strict=True))
+    }
+    for k in (1, 5, 10, 30):
+        with subtests.test(k=k):
+            ranking = top_k(queries, passages, k)
+            ours = metrics_at_k(ranking, graded, k)
+            run = {
+                str(query): {str(p): float(k - rank) for rank, p in enumerate(row)}
+                for query, row in enumerate(ranking.passages)
+            }
+            measures = {name.format(k=k).replace(f"_{k}", f".{k}") for name in TREC_NAMES.values()}
+            theirs = pytrec_eval.RelevanceEvaluator(judgements, measures).evaluate(run)
+            for metric in METRICS:
+                name = TREC_NAMES[metric].format(k=k)
+                expected = [theirs[str(query)][name] for query in range(len(queries))]
+                np.testing.assert_allclose(ours[f"{metric}@{k}"], expected, atol=1e-12)
+            binary = metrics_at_k(ranking, alike, k)
+            assert not np.allclose(ours[f"ndcg@{k}"], binary[f"ndcg@{k}"])
+
+
+def test_grades_that_are_all_one_are_none():
+    assert Relevance.from_rows([[0, 1], [2]], [[1, 1], [1]]).grades is None
+    assert Relevance.from_rows([[0, 1], [2]], [[1, 3], [1]]).grades_of(0).tolist() == [1, 3]
+
+
 def by_llama_index(metric, ranking, relevance):
     return [
         LLAMA_INDEX_CLASSES[metric]()

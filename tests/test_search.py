@@ -19,7 +19,12 @@ from llama_index_adapters.retrieval.ranking import top_k
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.training import mining
-from llama_index_adapters.training.closed_form import SHRINKAGE, inverse_power, whitening
+from llama_index_adapters.training.closed_form import (
+    SHRINKAGE,
+    difference_whitening,
+    inverse_power,
+    whitening,
+)
 from llama_index_adapters.training.frames import Frame
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
@@ -168,10 +173,11 @@ class TestPlan:
             "identity",
             *(f"{whitening}{power}" for power in ("0.125", "0.25", "0.375", "0.25, queries 0.25")),
         ]
-        assert [name.split(", whitening")[0] for name in tried[5:9]] == [
-            f"regression, pull {pull}" for pull in ("10", "3", "1", "0.1")
+        assert re.fullmatch(r"whitening, passages 0\.\d+, differences 0\.35", tried[5])
+        assert tried[6:10] == [
+            f"regression, pull {pull}, {tried[5]}" for pull in ("10", "3", "1", "0.1")
         ]
-        *linear, low_rank, two_layer, most, half, remembered = tried[9:]
+        *linear, low_rank, two_layer, most, half, remembered = tried[10:]
         assert all(re.match(r"linear from .*, rate \de-0\d(, scale \d+)?$", n) for n in linear)
         assert [name.endswith("rate 3e-04") for name in linear[:2]] == [True, False]
         assert (low_rank, two_layer) == (f"low-rank, rank {DIM}", "two-layer")
@@ -363,6 +369,31 @@ class TestWhitening:
         assert spread.max() / spread.min() < 1.6
         before = np.linalg.eigvalsh((data.queries * scale).T @ (data.queries * scale))
         assert before.max() / before.min() > 4
+
+
+class TestDifferences:
+    def test_what_wording_adds_counts_less_for_passages_nobody_asked_about(self):
+        rng = np.random.default_rng(0)
+        wording = rng.normal(size=(3, DIM))
+
+        def asked(n_queries):
+            passages = rng.normal(size=(n_queries, DIM))
+            queries = passages + rng.normal(size=(n_queries, 3)) @ wording
+            rows = np.arange(n_queries)[:, None].tolist()
+            return VectorDataset(queries, passages, Relevance.from_rows(rows))
+
+        weight = difference_whitening(asked(150), power=0.35)
+        assert np.mean(np.diag(weight)) == pytest.approx(1.0, abs=1e-5)
+        others = asked(150)
+        before = judge(others.queries, others)["ndcg@10"].mean()
+        after = judge(others.queries @ weight.T, others)["ndcg@10"].mean()
+        assert after > before + 0.2
+
+    def test_few_queries_hardly_say_which_directions_differ(self):
+        data = questions(200)
+        few = difference_whitening(data.select_queries(np.arange(2)), power=0.35)
+        many = difference_whitening(data, power=0.35)
+        assert np.linalg.cond(few) < np.linalg.cond(many)
 
 
 class TestMemory:

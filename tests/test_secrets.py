@@ -30,13 +30,18 @@ from llama_index_adapters import (
     finetune_without_labels,
     generate_qa_embedding_pairs,
     merge_datasets,
+    read_beir,
     read_feedback,
+    read_grades,
     read_index,
+    read_qrels,
     read_queries,
     register_reader,
     sample_queries,
     split_by_passage,
     split_by_query,
+    write_beir,
+    write_qrels,
 )
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import LinearAdapter
@@ -198,6 +203,11 @@ def of_file(read: Callable[..., object], name: str, content: str) -> Callable[[P
     return lambda directory: read(file(name, content)(directory))
 
 
+def beir(directory: Path) -> Path:
+    write_beir({"test": GOOD}, directory / "set")
+    return directory / "set"
+
+
 GOOD = {"queries": {"q": MARKER}, "corpus": {"p": MARKER}, "relevant_docs": {"q": ["p"]}}
 OTHER = {**GOOD, "queries": {"q": f"{MARKER}?"}}
 MODEL = CountingEmbedding()
@@ -286,6 +296,17 @@ WRONG: dict[str, Callable[[Path], object]] = {
         read_feedback, "f.jsonl", f'{{"{MARKER}": 1, "{MARKER}": 2}}'
     ),
     "read_feedback: nothing": of_file(read_feedback, "f.jsonl", json.dumps({**ROW, "feedback": 0})),
+    "read_grades: no grade": of_file(
+        read_grades, "f.jsonl", json.dumps({**ROW, "feedback": 1, "grade": MARKER})
+    ),
+    "read_qrels": of_file(read_qrels, "q.txt", MARKER),
+    "read_qrels: a grade": of_file(read_qrels, "q.txt", f"q 0 d {MARKER.split()[-1]}"),
+    "read_beir": lambda d: read_beir(file("corpus.jsonl", CUT)(beir(d)).parent),
+    "read_beir: no object": lambda d: read_beir(
+        file("queries.jsonl", json.dumps([MARKER]))(beir(d)).parent
+    ),
+    "write_beir": lambda d: write_beir([MARKER], d / "new"),
+    "write_qrels": lambda d: write_qrels({**GOOD, "queries": [MARKER]}, d / "q"),
     "read_queries": of_file(read_queries, "q.csv", f'"{MARKER}"\n"{MARKER}"\n'),
     "read_queries: cut": of_file(read_queries, "q.jsonl", f'{{"query": "{MARKER}'),
     "read_index: labels": labelled({MARKER: "n"}),

@@ -36,6 +36,7 @@ from llama_index_adapters import (
     generate_qa_embedding_pairs,
     merge_datasets,
     read_index,
+    sample_queries,
     split_by_passage,
 )
 
@@ -71,8 +72,11 @@ def every_kind_of_question_set(
     EmbeddingAdapterFinetuneEngine("train.json", model)  # type: ignore[arg-type]
     EmbeddingAdapterFinetuneEngine(["a question"], model)  # type: ignore[arg-type]
     assert_type(merge_datasets(checked, theirs, own, mapping), EmbeddingQAFinetuneDataset)
-    merge_datasets(vectors)  # type: ignore[arg-type]
+    assert_type(merge_datasets(vectors, vectors), VectorDataset)
+    merge_datasets(checked, vectors)  # type: ignore[call-overload]
     assert_type(split_by_passage(theirs), tuple[EmbeddingQAFinetuneDataset, ...])
+    assert_type(split_by_passage(vectors), tuple[VectorDataset, ...])
+    assert_type(sample_queries(vectors, 3), VectorDataset)
 
 
 def every_way_to_give_options(data: OwnQuestions, model: BaseEmbedding) -> FinetuneResult | None:

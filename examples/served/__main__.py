@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvicorn
 
-from examples.served.app import create_app
+from examples.served.app import LIMITS, create_app
 from examples.served.search import open_retrievers
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     app = create_app(open_retrievers(options.data))
-    uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
+    uvicorn.run(app, host=options.host, port=options.port, log_level="warning", **LIMITS)
 
 
 if __name__ == "__main__":

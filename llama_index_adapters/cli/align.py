@@ -10,7 +10,7 @@ import typer
 from llama_index_adapters.cli import models
 from llama_index_adapters.cli.indexes import INDEX_HELP, INDEXES, open_index
 from llama_index_adapters.cli.options import DirectoryOutput, JsonOption, SeedOption, StoreOption
-from llama_index_adapters.cli.output import console, counted, show_command, shows_progress
+from llama_index_adapters.cli.output import console, counted, show_command
 
 if TYPE_CHECKING:
     from llama_index_adapters.engines.alignment import Passages
@@ -88,14 +88,14 @@ def align(
     out = console()
     log = None if query_log is None else read_queries(query_log)
     query_models = QueryModels.of(None, [other])
-    corpus = read_index(open_index(index), check_model=False, show_progress=shows_progress())
+    corpus = read_index(open_index(index), check_model=False, show_progress=True)
     out.print(str(corpus), soft_wrap=True)
     passages = drawn_passages(corpus, query_models, store, seed=seed)
     out.print(_cost(query_models, passages, log or [], store), soft_wrap=True)
     if dry_run:
         return
     aligned = align_query_model(
-        passages, query_models, log, store=store, seed=seed, show_progress=shows_progress()
+        passages, query_models, log, store=store, seed=seed, show_progress=True
     )
     save_alignment(output, query_models, aligned, passages)
     if json is not None:

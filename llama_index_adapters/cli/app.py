@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from llama_index_adapters.cli import align, demo, evaluate, finetune, generate, report
+from llama_index_adapters.cli import align, demo, evaluate, finetune, generate, report, split
 from llama_index_adapters.cli.models import missing_key
+from llama_index_adapters.cli.output import progress_shown
 from llama_index_adapters.errors import AdaptersError
 from llama_index_adapters.version import __version__
 
@@ -39,9 +41,13 @@ Then the same on your own documents:
   llama-index-adapters finetune train.json --embed-model local -o adapter
 """
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+# Set by the lines that --show-completion gives a shell; it then asks for completions.
+COMPLETE = "_LLAMA_INDEX_ADAPTERS_COMPLETE"
+
+app = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 app.command(help=demo.HELP)(demo.demo)
 app.command(help=generate.HELP)(generate.generate)
+app.command(help=split.HELP)(split.split)
 app.command(help=finetune.HELP)(finetune.finetune)
 app.command(help=evaluate.HELP)(evaluate.evaluate)
 app.command(help=report.HELP)(report.report)
@@ -67,6 +73,8 @@ def _common(
 ) -> None:
     """Do what every command needs first."""
     context.with_resource(_log_shown(debug))
+    if context.invoked_subcommand is not None:
+        context.with_resource(progress_shown())
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -85,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Not the application itself: it would draw a box around an error.
         command = typer.main.get_command(app)
+        if COMPLETE in os.environ:
+            command.main(list(words), prog_name=PROGRAM)
         with command.make_context(PROGRAM, list(words)) as context:
             try:
                 command.invoke(context)
@@ -108,7 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explained(error: Exception) -> tuple[str, int]:
     if hasattr(error, "format_message"):  # click's, of which typer may carry a copy of its own
-        return f"{error.format_message()} (help: {PROGRAM} --help)", WRONG_USE
+        context = getattr(error, "ctx", None)
+        called = PROGRAM if context is None else context.command_path
+        return f"{error.format_message()} (help: {called} --help)", WRONG_USE
     key = missing_key(error)
     if key is not None:
         return key, WRONG_USE

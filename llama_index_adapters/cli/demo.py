@@ -18,7 +18,6 @@ from llama_index_adapters.cli.output import (
     counted,
     show_comparison,
     show_use,
-    shows_progress,
     took,
 )
 
@@ -64,7 +63,7 @@ def demo(
         n_pairs=pairs,
         seed=seed,
         store=store,
-        show_progress=shows_progress(),
+        show_progress=True,
         report=out.print,
     )
     seconds = result.record["seconds"]

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from llama_index_adapters.adapters.families import ADAPTERS, DEFAULT_ADAPTER
 from llama_index_adapters.cli import models
+from llama_index_adapters.cli.finetune_output import (
+    WITHOUT_PASSAGES,
+    Figures,
+    QuestionSets,
+    show_adapter,
+    show_figures,
+    show_role_of_passages,
+    show_start,
+    write_figures,
+)
 from llama_index_adapters.cli.options import (
     DirectoryOutput,
     JsonOption,
+    KOption,
     QueryModelOption,
     SeedOption,
     SimilarityOption,
     StoreOption,
     one_of,
 )
-from llama_index_adapters.cli.output import (
-    console,
-    counted,
-    show_comparison,
-    show_use,
-    shows_progress,
-    took,
-)
+from llama_index_adapters.cli.output import console, show_use
+from llama_index_adapters.cli.question_files import IndexOption, OpenedIndex, require_labels
 from llama_index_adapters.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -39,10 +43,8 @@ if TYPE_CHECKING:
     from llama_index_adapters.engines.base import FinetuneResult
     from llama_index_adapters.evaluation.comparison import Comparison
     from llama_index_adapters.evaluation.evaluate import Evaluation
-    from llama_index_adapters.evaluation.result_file import MeasuredOn
-    from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
 
-WITHOUT_PASSAGES = "--also-without-passages"
+DEFAULT_K = 10
 HELP = """Train an adapter on questions with known answers.
 
 Every file is a question set in LlamaIndex's JSON, as the command generate writes it:
@@ -51,6 +53,10 @@ Every file is a question set in LlamaIndex's JSON, as the command generate write
   {"queries":       {"q1": "How long is the warranty?"},
    "corpus":        {"n1": "The warranty lasts two years."},
    "relevant_docs": {"q1": ["n1"]}}
+
+A folder of BEIR (FOLDER#SPLIT) does as well. With --index the passages are the stored vectors of
+an index, and a file may be a table of labels: .csv or .jsonl with query, node_id and grade,
+clicked or the like. No passage is embedded, but for three to see whose vectors they are.
 
 The passages of TEST.json (not its questions or answers) count as the corpus that will be
 searched: the search for the best adapter may use their vectors, as an index is known before it
@@ -67,6 +73,10 @@ For example:
 \b
   llama-index-adapters finetune train.json --val val.json --test test.json \\
       --embed-model openai:text-embedding-3-small -o adapter
+
+\b
+  llama-index-adapters finetune labels.csv --index ./chroma \\
+      --embed-model local -o adapter
 
 \b
   llama-index-adapters finetune train.json --embed-model local -o adapter \\
@@ -161,11 +171,13 @@ def finetune(
     output: DirectoryOutput,
     val: ValFile = None,
     test: TestFile = None,
+    index: IndexOption = None,
     query_embed_model: QueryModelOption = None,
     also_without_passages: WithoutPassagesOption = False,
     json: JsonOption = None,
     adapter: AdapterOption = DEFAULT_ADAPTER,
     similarity: SimilarityOption = "cosine",
+    k: KOption = DEFAULT_K,
     store: StoreOption = None,
     epochs: EpochsOption = TrainingOptions.epochs,
     batch_size: BatchSizeOption = TrainingOptions.batch_size,
@@ -178,12 +190,22 @@ def finetune(
     """Finetune, measure, and show how to use the result."""
     if also_without_passages and test is None:
         raise typer.BadParameter(f"{WITHOUT_PASSAGES} needs --test TEST.json.")
-    sets = _QuestionSets.read(train, val, test)
+    if k != DEFAULT_K and test is None:
+        raise typer.BadParameter("--k is how TEST.json is measured; name it with --test TEST.json.")
+    sets = None
+    if index is None:
+        sets = QuestionSets.read(train, val, test)
+    else:
+        require_labels(train, val, test)
     base_model = models.open_embed_model(embed_model)
     query_names = query_embed_model or []
     query_models = models.open_query_models(query_names, embed_model, base_model)
+    if index is not None:
+        opened = OpenedIndex.open(index, base_model, store)
+        sets = QuestionSets.of_index(opened, (train, val, test), query_models)
+    assert sets is not None
     shared = {"similarity": similarity, "seed": seed, "store": store}
-    shared["show_progress"] = shows_progress()
+    shared["show_progress"] = True
     how = {"adapter": adapter, "epochs": epochs, "batch_size": batch_size, "bias": bias}
     # Only handed on when they were given: a rate turns off the search, the others need it.
     given = {
@@ -192,75 +214,25 @@ def finetune(
         "query_embed_models": query_models,
     }
     how |= {name: value for name, value in given.items() if value is not None}
-    training = _Training(sets, base_model, shared, {**how, "device": device})
+    training = _Training(sets, base_model, shared, {**how, "device": device}, k)
 
     searches = adapter == DEFAULT_ADAPTER and bias is None and learning_rate is None
     target_corpus = sets.other_passages() if searches else None
     engine = training.engine(output, target_corpus)
     out = console()
-    _show_start(out, sets, query_models or [base_model])
+    show_start(out, sets, query_models or [base_model])
     finetuned = engine.finetune()
     figures = training.figures(engine, finetuned)
     without = None
     if also_without_passages and finetuned.target_corpus:
         without = training.tested_without_target_corpus()
     if json is not None:
-        _write_figures(json, figures, finetuned, base_model, query_models, without)
-    _show_figures(out, figures, finetuned, sets)
+        write_figures(json, figures, finetuned, base_model, query_models, without)
+    show_figures(out, figures, finetuned, sets)
     if test is not None:
-        _show_role_of_passages(out, test, finetuned, without, asked=also_without_passages)
-    _show_adapter(out, finetuned, json)
+        show_role_of_passages(out, test, finetuned, without, asked=also_without_passages)
+    show_adapter(out, finetuned, json)
     show_use(out, output, embed_model, query_names)
-
-
-@dataclass(frozen=True)
-class _QuestionSets:
-    """The question sets of the command, and the files they were read from."""
-
-    train: EmbeddingQAFinetuneDataset
-    val: EmbeddingQAFinetuneDataset | None
-    test: EmbeddingQAFinetuneDataset | None
-    paths: tuple[Path, Path | None, Path | None]
-
-    @classmethod
-    def read(cls, train: Path, val: Path | None, test: Path | None) -> _QuestionSets:
-        from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
-
-        read = EmbeddingQAFinetuneDataset.from_json
-        return cls(
-            read(train),
-            None if val is None else read(val),
-            None if test is None else read(test),
-            (train, val, test),
-        )
-
-    def other_passages(self) -> list[str] | None:
-        """Return the passages of the test set, if training does not have them all."""
-        if self.test is None:
-            return None
-        passages = list(self.test.corpus.values())
-        return passages if set(passages) - set(self.train.corpus.values()) else None
-
-    def measured(self, comparison: Comparison) -> str:
-        """Name the files that the questions of a comparison come from."""
-        train, val, test = self.paths
-        if test is not None:
-            return str(test)
-        if self.val is None:
-            return f"held out of {train}"
-        # A search adds training questions to a small validation set.
-        judged = comparison.wins + comparison.losses + comparison.ties
-        return f"{val} and held out of {train}" if judged > len(self.val.queries) else str(val)
-
-
-@dataclass(frozen=True)
-class _Figures:
-    """What was measured, and what all of it took."""
-
-    comparison: Comparison
-    measured_on: MeasuredOn
-    texts_embedded: int
-    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -272,12 +244,14 @@ class _Training:
         base_model: embeds their texts.
         shared: what the engine and the evaluation are both given.
         how: what only the engine is given.
+        k: how many passages the test set looks at.
     """
 
-    sets: _QuestionSets
+    sets: QuestionSets
     base_model: BaseEmbedding
     shared: Mapping[str, Any]
     how: Mapping[str, Any]
+    k: int
 
     def engine(
         self, output: Path, target_corpus: list[str] | None
@@ -294,16 +268,17 @@ class _Training:
             **self.how,
         )
 
-    def figures(
-        self, engine: EmbeddingAdapterFinetuneEngine, finetuned: FinetuneResult
-    ) -> _Figures:
+    def figures(self, engine: EmbeddingAdapterFinetuneEngine, finetuned: FinetuneResult) -> Figures:
         """Return the figures of the test set, of the validation set when there is none."""
         texts, seconds = finetuned.texts_embedded, finetuned.seconds
+        if self.sets.embedded is not None:
+            texts += self.sets.embedded.texts
+            seconds = {**seconds, "embed": seconds["embed"] + self.sets.embedded.seconds}
         tested = self._tested(engine)
         if tested is None:
             assert finetuned.comparison is not None  # texts of one model: vectors of one dimension
-            return _Figures(finetuned.comparison, "validation", texts, seconds)
-        return _Figures(
+            return Figures(finetuned.comparison, "validation", texts, seconds)
+        return Figures(
             tested.comparison,
             "test",
             texts + tested.texts_embedded,
@@ -324,96 +299,4 @@ class _Training:
 
         if self.sets.test is None:
             return None
-        return evaluate(engine.get_finetuned_model(), self.sets.test, **self.shared)
-
-
-def _write_figures(
-    path: Path,
-    figures: _Figures,
-    finetuned: FinetuneResult,
-    base_model: BaseEmbedding,
-    query_models: Sequence[BaseEmbedding] | None,
-    without: Comparison | None,
-) -> None:
-    from llama_index_adapters.evaluation.result_file import result_record, write_result
-    from llama_index_adapters.vectors.identity import IdentifiedModel
-
-    record = result_record(
-        figures.comparison,
-        measured_on=figures.measured_on,
-        adapter=finetuned.adapter,
-        path=finetuned.path,
-        embed_model=IdentifiedModel(base_model).label,
-        seconds=figures.seconds,
-        texts_embedded=figures.texts_embedded,
-    )
-    record["target_corpus"] = finetuned.target_corpus
-    if query_models is not None:
-        record["query_embed_models"] = [IdentifiedModel(model).label for model in query_models]
-    parts = {"outlook": finetuned.outlook, "best_trial": finetuned.best_trial}
-    record |= {name: None if part is None else asdict(part) for name, part in parts.items()}
-    if without is not None:
-        record["without_target_corpus"] = without.adapted
-    write_result(path, record)
-
-
-def _show_start(out: Console, sets: _QuestionSets, asked: Sequence[BaseEmbedding]) -> None:
-    from llama_index_adapters.vectors.identity import IdentifiedModel
-
-    names = " and ".join(IdentifiedModel(model).label for model in asked)
-    out.print(
-        f"Training on {counted(len(sets.train.queries), 'question')} about "
-        f"{counted(len(sets.train.corpus), 'passage')}, with {names}",
-        soft_wrap=True,
-    )
-
-
-def _show_figures(
-    out: Console, figures: _Figures, finetuned: FinetuneResult, sets: _QuestionSets
-) -> None:
-    chosen = [trial.name for trial in finetuned.trials if trial.chosen]
-    out.print(
-        f"Embedded {counted(figures.texts_embedded, 'text')} in "
-        f"{took(figures.seconds['embed'])}, trained in {took(figures.seconds['train'])}"
-        + (f"\nChosen of {len(finetuned.trials)} adapters: {chosen[0]}" if chosen else "")
-        + "\n\n"
-        f"Base and adapted on the {figures.measured_on} questions "
-        f"({sets.measured(figures.comparison)}):",
-        soft_wrap=True,
-    )
-    show_comparison(out, figures.comparison)
-
-
-def _show_role_of_passages(
-    out: Console,
-    test: Path,
-    finetuned: FinetuneResult,
-    without: Comparison | None,
-    *,
-    asked: bool,
-) -> None:
-    """Say whether the passages of the test set were known, and what they brought if asked."""
-    if not finetuned.target_corpus:
-        if asked:
-            out.print(f"\nTraining did not use the passages of {test}: nothing to do without.")
-        return
-    figure = f"{WITHOUT_PASSAGES} trains a second time without them."
-    if without is not None:
-        figure = f"Without them the adapted nDCG@10 is {without.adapted['ndcg@10']:.4f}."
-    out.print(
-        f"\nThe search knew the passages of {test} (not its questions or answers), as an index is "
-        f"known before it is asked. {figure}"
-    )
-
-
-def _show_adapter(out: Console, finetuned: FinetuneResult, json: Path | None) -> None:
-    if finetuned.adapter == "identity":
-        out.print(
-            "Training gained nothing on the validation questions, so the adapter is the "
-            "identity: it leaves questions as they are."
-        )
-    out.print(f"\n{finetuned.why}")
-    written = "" if json is None else f", these figures to {json}"
-    out.print(
-        f"\nAdapter ({finetuned.adapter}) written to {finetuned.path}{written}.\n", soft_wrap=True
-    )
+        return evaluate(engine.get_finetuned_model(), self.sets.test, k=self.k, **self.shared)

@@ -29,7 +29,8 @@ def one_of(values: Sequence[str]) -> Callable[[str], str]:
 # What cannot be written is refused before anything is paid for.
 
 
-def _file_to_write(path: Path | None) -> Path | None:
+def file_to_write(path: Path | None) -> Path | None:
+    """Refuse a file that could not be written."""
     if path is not None:
         require_writable_file(path)
     return path
@@ -44,7 +45,7 @@ StoreOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        callback=_file_to_write,
+        callback=file_to_write,
         help="Where vectors are kept, so that a text is embedded once.",
         show_default="in the user's cache directory",
     ),
@@ -61,7 +62,7 @@ JsonOption = Annotated[
     Path | None,
     typer.Option(
         metavar="RESULT.json",
-        callback=_file_to_write,
+        callback=file_to_write,
         help="Also write the figures here: base, adapted, adapter, seconds, texts_embedded "
         "and more.",
     ),
@@ -72,7 +73,7 @@ QuestionSetOutput = Annotated[
         "--output",
         "-o",
         metavar="SET.json",
-        callback=_file_to_write,
+        callback=file_to_write,
         help="The question set to write.",
     ),
 ]
@@ -82,7 +83,7 @@ ReportOutput = Annotated[
         "--output",
         "-o",
         metavar="REPORT.html",
-        callback=_file_to_write,
+        callback=file_to_write,
         help="The page to write.",
     ),
 ]
@@ -98,6 +99,12 @@ DirectoryOutput = Annotated[
 ]
 SeedOption = Annotated[
     int, typer.Option(metavar="N", min=0, help="The same seed gives the same result.")
+]
+KOption = Annotated[
+    int,
+    typer.Option(
+        "--k", metavar="K", min=1, help="Passages to look at: as many as your retriever returns."
+    ),
 ]
 QueryModelOption = Annotated[
     list[str] | None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,16 @@ def console(width: int | None = None) -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
-def shows_progress() -> bool:
-    """Whether there is somebody to see a progress bar."""
-    return sys.stderr.isatty()
+@contextmanager
+def progress_shown() -> Iterator[None]:
+    """Draw progress bars on a terminal, and write lines in their place elsewhere."""
+    if sys.stderr.isatty():
+        yield
+        return
+    from llama_index_adapters.services.progress import progress_lines
+
+    with progress_lines():
+        yield
 
 
 def show_comparison(
@@ -33,6 +41,32 @@ def show_comparison(
     """Show the table of base and adapted; a narrow terminal wraps it rather than cut numbers."""
     wide = out if out.width >= TABLE_WIDTH else console(TABLE_WIDTH)
     wide.print(comparison.table(*labels))
+
+
+def show_adapters(out: Console, comparisons: Mapping[str, Comparison]) -> None:
+    """Show a row for each adapter that was measured on the same questions, the best first."""
+    from rich import box
+    from rich.table import Table
+
+    from llama_index_adapters.evaluation.comparison import by_quality
+
+    named = by_quality(comparisons)
+    metric = named[0][1].metric.replace("ndcg", "nDCG")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("adapter", overflow="fold")
+    for heading in ("base", f"{metric}", "gain", "95% interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, comparison in named:
+        gain = comparison.gains[comparison.metric]
+        table.add_row(
+            name,
+            f"{comparison.base[comparison.metric]:.4f}",
+            f"{comparison.adapted[comparison.metric]:.4f}",
+            f"{gain.mean:+.4f}",
+            f"{gain.low:+.4f} to {gain.high:+.4f}",
+        )
+    wide = out if out.width >= TABLE_WIDTH else console(TABLE_WIDTH)
+    wide.print(table)
 
 
 def show_command(out: Console, command: str) -> None:

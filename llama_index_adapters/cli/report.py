@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
 from llama_index_adapters.cli import models
-from llama_index_adapters.cli.evaluate import AdapterDirectory, EmbedModelOption, TestFile, opened
+from llama_index_adapters.cli.evaluate import (
+    AdapterDirectories,
+    EmbedModelOption,
+    TestFile,
+    opened_adapter,
+)
 from llama_index_adapters.cli.options import (
     QueryModelOption,
     ReportOutput,
@@ -16,34 +20,31 @@ from llama_index_adapters.cli.options import (
     SimilarityOption,
     StoreOption,
 )
-from llama_index_adapters.cli.output import console, shows_progress
+from llama_index_adapters.cli.output import console
+from llama_index_adapters.cli.question_files import read_questions
 from llama_index_adapters.retrieval.ranking import Similarity
 
 HELP = """Write an HTML page that shows what an adapter changed.
 
 One file that opens without a network: the gain with its interval, every metric, the questions that
 got better and worse with the passages that were found, a map of the questions, and the passages
-that come up too often. It holds texts of TEST.json, unless --no-texts is given. Needs the extra
-"report".
+that come up too often. Several DIRs stand side by side, and the first is shown in detail. The page
+holds texts of TEST.json, unless --no-texts is given. Needs the extra "report".
 
 For example:
 
 \b
   llama-index-adapters report adapter test.json --output report.html
-  llama-index-adapters report new test.json --beside adapter -o report.html
+  llama-index-adapters report may june test.json --output report.html
 """
 
 
 def report(
-    directory: AdapterDirectory,
+    directories: AdapterDirectories,
     test: TestFile,
     output: ReportOutput,
     embed_model: EmbedModelOption = None,
     query_embed_model: QueryModelOption = None,
-    beside: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR2", help="Another adapter to show beside it; once for each."),
-    ] = None,
     texts: Annotated[
         bool, typer.Option("--texts/--no-texts", help="Show texts, or ids alone.")
     ] = True,
@@ -52,18 +53,21 @@ def report(
     seed: SeedOption = 0,
 ) -> None:
     """Write a report of one or several adapters."""
-    from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+    if len(set(directories)) < len(directories):
+        raise typer.BadParameter("the same DIR is named twice.")
     from llama_index_adapters.report import write_report
     from llama_index_adapters.serving.saved import load_saved
 
-    dataset = EmbeddingQAFinetuneDataset.from_json(test)
-    saved = {path: load_saved(path) for path in (directory, *(beside or ()))}
-    name = embed_model or models.name_of_base_model(saved[directory].metadata.base_model)
+    dataset = read_questions(test)
+    saved = {path: load_saved(path) for path in directories}
+    name = embed_model or models.name_of_base_model(saved[directories[0]].metadata.base_model)
     base_model = models.open_embed_model(name)
     # A page that is sent around need not say where the adapter lies.
     unique = len({path.name for path in saved}) == len(saved)
     shown = {
-        (unique and path.name) or str(path): opened(path, one, name, base_model, query_embed_model)
+        (unique and path.name) or str(path): opened_adapter(
+            path, one, name, base_model, query_embed_model or ()
+        )[0]
         for path, one in saved.items()
     }
     written = write_report(
@@ -74,7 +78,6 @@ def report(
         store=store,
         similarity=cast(Similarity, similarity),
         seed=seed,
-        show_progress=shows_progress(),
     )
     out = console()
     out.print(written.sentence, soft_wrap=True)

@@ -37,11 +37,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from llama_index_adapters.checks import require_whole
 from llama_index_adapters.errors import InvalidDatasetError
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.services.progress import progress_bar
 
 __all__ = ["Entry", "distinct", "documentation_dataset", "question_and_passage"]
 
@@ -222,7 +221,7 @@ def question_and_passage(entry: Entry) -> tuple[str, str] | None:
         passage = passage[:MAX_PASSAGE].rpartition(" ")[0].rstrip()
     if (
         len(passage) < MIN_PASSAGE
-        or _repeats(question, passage)
+        or repeats(question, passage)
         or (_names(question, short_name) and _names(passage, short_name))
     ):
         return None
@@ -245,7 +244,7 @@ def _same_stem(word: str, other: str) -> bool:
     return longer.startswith(stem) and len(longer) - len(stem) <= 3
 
 
-def _repeats(question: str, passage: str) -> bool:
+def repeats(question: str, passage: str) -> bool:
     """Tell whether the passage holds the question, or a run of most of its words."""
     words = _words(question)
     run = max(MIN_QUERY_WORDS, round(0.7 * len(words)))
@@ -279,9 +278,11 @@ def _entries(show_progress: bool) -> Iterator[Entry]:
     for namespace in NAMESPACES:
         yield from _namespace_entries(namespace)
     files = [
-        (path, package, root) for package, root in _source_roots() for path in _public_sources(root)
+        (path, package, root) for package, root in _source_roots() for path in public_sources(root)
     ]
-    for path, package, root in tqdm(files, "Documentation", disable=not show_progress):
+    for path, package, root in progress_bar(
+        files, "Documentation", unit="file", disable=not show_progress
+    ):
         parts = (package, *path.relative_to(root).with_suffix("").parts)
         module = ".".join(part for part in parts if part and part != "__init__")
         yield from _source_entries(path, module)
@@ -298,12 +299,13 @@ def _source_roots() -> Iterator[tuple[str, Path]]:
         yield package, Path(spec.submodule_search_locations[0])
 
 
-def _public_sources(folder: Path) -> Iterator[Path]:
+def public_sources(folder: Path) -> Iterator[Path]:
+    """Yield the Python files of a folder and those below it that are for everybody, in order."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("_") and path.name != "__init__.py":
             continue
         if path.is_dir() and path.name not in SKIPPED_FOLDERS:
-            yield from _public_sources(path)
+            yield from public_sources(path)
         elif path.suffix == ".py" and path.name not in SKIPPED_FILES:
             yield path
 
@@ -315,10 +317,11 @@ def _source_entries(path: Path, module: str) -> Iterator[Entry]:
     except (OSError, SyntaxError, ValueError) as error:
         logger.info("%s cannot be read and is left out: %s", path, error)
         return
-    yield from _node_entries(tree, module)
+    yield from module_entries(tree, module)
 
 
-def _node_entries(parent: ast.Module | ast.ClassDef, prefix: str) -> Iterator[Entry]:
+def module_entries(parent: ast.Module | ast.ClassDef, prefix: str) -> Iterator[Entry]:
+    """Yield what is public and documented in a module or class of that name."""
     for node in parent.body:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -329,7 +332,7 @@ def _node_entries(parent: ast.Module | ast.ClassDef, prefix: str) -> Iterator[En
         if documentation:
             yield Entry(name, _node_signature(node), documentation)
         if isinstance(node, ast.ClassDef):
-            yield from _node_entries(node, name)
+            yield from module_entries(node, name)
 
 
 def _node_signature(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:

@@ -74,8 +74,9 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         checkpoint_save_steps: steps between two checkpoints.
         verbose: log every epoch.
         bias: learn a bias too; by default as the family does.
-        val_dataset: questions to judge by, like ``dataset``. Without it, part of ``dataset`` is
-            held out: queries where passages have several, else passages.
+        val_dataset: questions to judge by, like ``dataset``. Without it, parts of ``dataset`` are
+            held out in turn (one part of a large set): queries where passages have several, else
+            passages.
         adapter: ``"auto"`` tries several kinds and keeps what held-out queries show to be best;
             ``"linear"``, ``"low-rank"`` and ``"two-layer"`` are trained as they are. When a bias
             or a training option such as ``learning_rate`` is given by name, ``"auto"`` means

@@ -22,6 +22,7 @@ from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.asked_passages import AskedPassages
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset, as_matrix
+from llama_index_adapters.vectors.checks import require_directions
 from llama_index_adapters.vectors.embed import (
     EmbeddedDataset,
     Embedder,
@@ -171,6 +172,9 @@ class TrainingData:
         shared: bool = False,
     ) -> EmbeddedDataset:
         if isinstance(data, VectorDataset):
+            if shared:
+                require_directions(data.queries, "dataset")  # while its rows are those given
+                data = data.with_shared_relevance()
             return EmbeddedDataset(data, EmbeddingCost())
         assert embedder is not None
         assert queries is not None

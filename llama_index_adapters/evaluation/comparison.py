@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -285,6 +286,11 @@ def compare(
         seen=kinds.get("seen"),
         unseen=kinds.get("unseen"),
     )
+
+
+def by_quality(comparisons: Mapping[str, Comparison]) -> list[tuple[str, Comparison]]:
+    """Return comparisons on the same questions, that with the highest adapted nDCG first."""
+    return sorted(comparisons.items(), key=lambda named: -named[1].adapted[named[1].metric])
 
 
 def compare_queries(

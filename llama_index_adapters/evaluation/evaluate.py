@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llama_index_adapters.adapters.disk.asked_section import read_asked_section
-from llama_index_adapters.checks import require_seed
+from llama_index_adapters.checks import require_seed, require_whole
 from llama_index_adapters.errors import InvalidOptionError
 from llama_index_adapters.evaluation.asked import base_of, embedded_for, seen_by
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
@@ -48,6 +48,7 @@ def evaluate(
     *,
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",
+    k: int = 10,
     seed: int = 0,
     merge_copies: bool = False,
     show_progress: bool = True,
@@ -65,7 +66,8 @@ def evaluate(
             ``IndexCorpus.dataset(labels, ...)`` gives them. Every question ranks the whole corpus.
         store: an open store of vectors, or the path of one; by default the one in the user's
             cache directory.
-        similarity: how your vector store compares vectors.
+        similarity: how your vector store compares vectors; vectors say it themselves.
+        k: how many passages of each ranking to look at: as many as your retriever returns.
         seed: the same seed gives the same intervals.
         merge_copies: take passages of the same text under different ids as one, which is relevant
             when one of them is. By default each is ranked by itself, as trec_eval does. How many
@@ -73,9 +75,9 @@ def evaluate(
         show_progress: show a progress bar while the model works.
 
     Returns:
-        The metrics at 10 of base and adapted, with the gain's interval; and both for the questions
-        about passages that training asked about and for the others, unless the adapter does not
-        say which those are.
+        The metrics at ``k`` of base and adapted, with the gain's interval; and both for the
+        questions about passages that training asked about and for the others, unless the adapter
+        does not say which those are.
 
     Raises:
         InvalidOptionError: for a model without an adapter, or a value that cannot be used.
@@ -87,6 +89,7 @@ def evaluate(
         >>> embed_model = AdapterEmbeddingModel(OpenAIEmbedding(), "adapter")
         >>> print(evaluate(embed_model, test))
     """
+    require_whole(k, "k")
     require_seed(seed)
     require_adapted(embed_model, "embed_model")
     embedded = embedded_for(
@@ -98,6 +101,7 @@ def evaluate(
         embedded.data,
         embed_model.transform_queries(embedded.data.queries),
         base_queries=base,
+        k=k,
         seed=seed,
         merge_copies=merge_copies,
         seen=seen_by([read_asked_section(embed_model.metadata.sections)], embedded.data, dataset),

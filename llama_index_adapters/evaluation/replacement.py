@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from llama_index_adapters.adapters.disk.asked_section import read_asked_section
-from llama_index_adapters.checks import require_seed
+from llama_index_adapters.checks import require_seed, require_whole
 from llama_index_adapters.display.html import paragraphs
 from llama_index_adapters.errors import ModelMismatchError
 from llama_index_adapters.evaluation.asked import embedded_for, seen_by
@@ -72,6 +72,7 @@ def compare_adapters(
     *,
     store: EmbeddingStore | Path | str | None = None,
     similarity: Similarity = "cosine",
+    k: int = 10,
     seed: int = 0,
     merge_copies: bool = False,
     show_progress: bool = True,
@@ -89,7 +90,8 @@ def compare_adapters(
         dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``, or vectors.
         store: an open store of vectors, or the path of one; by default the one in the user's
             cache directory.
-        similarity: how your vector store compares vectors.
+        similarity: how your vector store compares vectors; vectors say it themselves.
+        k: how many passages of each ranking to look at: as many as your retriever returns.
         seed: the same seed gives the same intervals.
         merge_copies: take passages of the same text under different ids as one, as
             :func:`llama_index_adapters.evaluate` does.
@@ -105,6 +107,7 @@ def compare_adapters(
         >>> in_use, candidate = (AdapterEmbeddingModel(base, path) for path in ("may", "june"))
         >>> compare_adapters(in_use, candidate, questions).switch
     """
+    require_whole(k, "k")
     require_seed(seed)
     for name, model in (("in_use", in_use), ("candidate", candidate)):
         require_adapted(model, name)
@@ -126,6 +129,7 @@ def compare_adapters(
         embedded.data,
         candidate.transform_queries(embedded.data.queries),
         base_queries=in_use.transform_queries(asked.queries),
+        k=k,
         seed=seed,
         merge_copies=merge_copies,
         seen=seen_by(known, embedded.data, dataset),

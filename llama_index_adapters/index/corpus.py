@@ -27,9 +27,12 @@ from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
 from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.vectors.embed import EmbeddedDataset, EmbeddingCost
 from llama_index_adapters.vectors.query_models import QueryEmbedder, QueryModels, sampled_rows
 from llama_index_adapters.vectors.store import EmbeddingStore
 
+# A mapping may hold grades too: {query: {node id: grade}}.
+Labels = Questions | str | PathLike[str]
 UnknownNodes = Literal["refuse", "drop"]
 
 
@@ -132,7 +135,7 @@ class IndexCorpus:
 
     def dataset(
         self,
-        labels: Questions | str | PathLike[str],
+        labels: Labels,
         *,
         unknown_nodes: UnknownNodes = "refuse",
         search_store: bool = False,
@@ -147,8 +150,10 @@ class IndexCorpus:
 
         Args:
             labels: which nodes answer which query: a question set whose passages are nodes of
-                the index, ``{query: [node ids]}``, or the path of a file: a question set in
-                JSON, or feedback in JSONL or CSV as :func:`read_feedback` reads it.
+                the index, ``{query: [node ids]}`` or ``{query: {node id: grade}}``, or the path of
+                a file: a question set in JSON, or in JSONL or CSV feedback as
+                :func:`read_feedback` reads it, or grades as :func:`read_grades` does, in a column
+                named ``grade``.
             unknown_nodes: what to do about nodes that the index does not have (any more):
                 ``"refuse"`` the labels, or ``"drop"`` them with the queries that only they
                 answer.
@@ -170,13 +175,34 @@ class IndexCorpus:
             InvalidOptionError: without an embedding model, or for an unknown option.
             EmbeddingError: when the embedding model fails; what it gave before is stored.
         """
+        return self.embedded(
+            labels,
+            unknown_nodes=unknown_nodes,
+            search_store=search_store,
+            query_embed_models=query_embed_models,
+            store=store,
+            show_progress=show_progress,
+        ).data
+
+    def embedded(
+        self,
+        labels: Labels,
+        *,
+        unknown_nodes: UnknownNodes = "refuse",
+        search_store: bool = False,
+        query_embed_models: Sequence[BaseEmbedding] | None = None,
+        store: EmbeddingStore | str | PathLike[str] | None = None,
+        show_progress: bool = True,
+    ) -> EmbeddedDataset:
+        """Return what :meth:`dataset` gives, with what embedding took; arguments are the same."""
         require_one_of(unknown_nodes, "unknown_nodes", get_args(UnknownNodes))
         judgements = self._known(as_judgements(labels), drop=unknown_nodes == "drop")
         texts = list(judgements.relevant)
         queries = self._embedder(query_embed_models, store, show_progress=show_progress)
         embedded = queries.each(texts)
         relevance = Relevance.from_rows(
-            [[self._rows[node_id] for node_id in ids] for ids in judgements.relevant.values()]
+            [[self._rows[node_id] for node_id in ids] for ids in judgements.relevant.values()],
+            [list(grades.values()) for grades in judgements.relevant.values()],
         )
         data = VectorDataset(
             embedded.rows(self.vectors),
@@ -188,14 +214,17 @@ class IndexCorpus:
             search=self._search(show_progress=show_progress) if search_store else None,
             blocks=embedded.blocks,
         )
-        return self._with_samples(data, queries)
+        data, cost = self._with_samples(data, queries)
+        return EmbeddedDataset(data, embedded.cost + cost)
 
-    def _with_samples(self, data: VectorDataset, queries: QueryEmbedder) -> VectorDataset:
+    def _with_samples(
+        self, data: VectorDataset, queries: QueryEmbedder
+    ) -> tuple[VectorDataset, EmbeddingCost]:
         """Let models that are not the index's own embed some passages."""
         if queries.models.is_base_alone:
-            return data
+            return data, EmbeddingCost()
         texts, stored = self.sample()
-        return queries.with_samples(data, texts, stored)[0] if texts else data
+        return queries.with_samples(data, texts, stored) if texts else (data, EmbeddingCost())
 
     def sample(self, *, seed: int = 0) -> tuple[list[str], NDArray[np.float32]]:
         """Return at most a thousand passages: their texts, as they were embedded, and vectors.

@@ -18,7 +18,6 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from llama_index_adapters.checks import require_seed, require_whole
 from llama_index_adapters.errors import (
@@ -38,6 +37,7 @@ from llama_index_adapters.index.pages import (
 from llama_index_adapters.index.registry import reader_for
 from llama_index_adapters.index.same_model import require_same_model
 from llama_index_adapters.retrieval.vector_dataset import as_matrix
+from llama_index_adapters.services.progress import progress_bar
 from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.identity import checked_model
 
@@ -104,7 +104,9 @@ def read_index(
         _filter(filters, source.docstore),
     )
     try:
-        with tqdm(desc=f"Reading {source.name}", unit="vector", disable=not show_progress) as bar:
+        with progress_bar(
+            desc=f"Reading {source.name}", unit="vector", disable=not show_progress
+        ) as bar:
             for page in reading.pages:
                 nodes.take(page)
                 bar.update(len(page.ids))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from llama_index.core.vector_stores.types import VectorStoreQuery
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
+
+from llama_index_adapters.services.progress import progress_bar
 
 
 class StoreSearch:
@@ -40,7 +41,7 @@ class StoreSearch:
         """
         nearest = np.full((len(queries), k), -1, np.int64)
         disable = not self._show_progress
-        for row, query in enumerate(tqdm(queries, "Mining", unit="query", disable=disable)):
+        for row, query in enumerate(progress_bar(queries, "Mining", unit="query", disable=disable)):
             asked = VectorStoreQuery(query_embedding=query.tolist(), similarity_top_k=k)
             rows = self._rows(self._store.query(asked))[:k]
             nearest[row, : len(rows)] = rows

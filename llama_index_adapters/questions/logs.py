@@ -69,9 +69,11 @@ NOT_RELEVANT = frozenset(
         "null",
     ]
 ) | {""}
+GRADE_COLUMN = "grade"
 VERDICT_COLUMNS = ("feedback", "clicked", "thumbs_up", "relevant", "rating")
 _EXPECTED = "expected a log in .jsonl, .ndjson or .csv"
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
 _SHOWN = 5
 _JSON_SPACE = " \t\r\n"
 _LONGEST_WORD = 30
@@ -128,19 +130,7 @@ def read_feedback(
     for line, row in _rows(path):
         rows += 1
         column = verdict or next((name for name in VERDICT_COLUMNS if name in row), "feedback")
-        for name in (query, node_id, column):
-            if name not in row:
-                raise InvalidFileError(
-                    f"{path}, line {line} has no {name!r}{_columns(row)}; expected a query, a "
-                    "node id and what the user thought of it."
-                )
-        text, node, value = row[query], row[node_id], row[column]
-        texts = isinstance(text, str) and isinstance(node, str)
-        if not texts or not text.strip() or not node.strip():
-            raise InvalidFileError(
-                f"{path}, line {line}: the query is {kind_of(text)} and the node id "
-                f"{kind_of(node)}; expected two texts that are not empty."
-            )
+        text, node, value = _judged(path, line, row, (query, node_id, column))
         if not is_encodable(text):
             broken.append(line)
         elif _means_relevant(value, wanted, f"{path}, line {line}: {column}"):
@@ -151,6 +141,67 @@ def read_feedback(
             f"None of the {rows} rows of {path} says that a node was relevant to its query."
         )
     return {text: list(nodes) for text, nodes in found.items()}
+
+
+def read_grades(
+    path: str | PathLike[str],
+    *,
+    query: str = "query",
+    node_id: str = "node_id",
+    grade: str = GRADE_COLUMN,
+) -> dict[str, dict[str, int]]:
+    """Read graded labels: how well which nodes answer which query.
+
+    A node that was graded more than once for a query keeps the best grade. A row with a grade
+    below 1, or none, says that the node does not answer, and is passed over. White space and
+    queries that cannot be encoded are treated as :func:`read_feedback` does.
+
+    Args:
+        path: a file of JSON objects, one a line (``.jsonl``, ``.ndjson``), or a CSV file with
+            a header (``.csv``).
+        query: the column with the text of the query.
+        node_id: the column with the id of the node.
+        grade: the column with the grade, a whole number.
+
+    Returns:
+        The grades by node id, by the text of the query, in the order of the file.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        InvalidFileError: for a file that is not what it should be, a missing column or a grade
+            that is no whole number, with its line.
+        InvalidOptionError: for another kind of file.
+        InvalidDatasetError: when no node answers any query.
+    """
+    path = as_path(path, "path")
+    found: dict[str, dict[str, int]] = {}
+    rows, broken = 0, []
+    for line, row in _rows(path):
+        rows += 1
+        text, node, value = _judged(path, line, row, (query, node_id, grade))
+        number = _normalised(value)
+        if number not in NOT_RELEVANT and not _WHOLE.fullmatch(number):
+            raise InvalidFileError(
+                f"{path}, line {line}: {grade} is {_shown(value)}; expected a whole number, 0 for "
+                "a node that does not answer."
+            )
+        if not is_encodable(text):
+            broken.append(line)
+        elif _WHOLE.fullmatch(number) and int(number) > 0:
+            graded = found.setdefault(text.strip(), {})
+            graded[node.strip()] = max(int(number), graded.get(node.strip(), 0))
+    _warn_of_broken(path, broken)
+    if not found:
+        raise InvalidDatasetError(
+            f"None of the {rows} rows of {path} gives a node a grade from 1 on."
+        )
+    return found
+
+
+def has_grades(path: Path) -> bool:
+    """Return whether the first row of a log has a grade and no verdict."""
+    _, row = next(_rows(path), (0, {}))
+    return GRADE_COLUMN in row and not any(name in row for name in VERDICT_COLUMNS)
 
 
 def read_queries(path: str | PathLike[str], *, query: str = "query") -> list[str]:
@@ -178,6 +229,26 @@ def read_queries(path: str | PathLike[str], *, query: str = "query") -> list[str
     if not queries:
         raise InvalidDatasetError(f"{path} has no queries.")
     return list(queries)
+
+
+def _judged(
+    path: Path, line: int, row: dict[str, Any], names: tuple[str, str, str]
+) -> tuple[str, str, object]:
+    """Return the query, the node id and what was thought of it, of one row."""
+    for name in names:
+        if name not in row:
+            raise InvalidFileError(
+                f"{path}, line {line} has no {name!r}{_columns(row)}; expected a query, a "
+                "node id and what the user thought of it."
+            )
+    text, node, value = (row[name] for name in names)
+    texts = isinstance(text, str) and isinstance(node, str)
+    if not texts or not text.strip() or not node.strip():
+        raise InvalidFileError(
+            f"{path}, line {line}: the query is {kind_of(text)} and the node id "
+            f"{kind_of(node)}; expected two texts that are not empty."
+        )
+    return text, node, value
 
 
 def _query_lines(path: Path, query: str) -> Iterator[tuple[int, str]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from llama_index.core.bridge.pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     ValidationError,
     field_validator,
     model_validator,
@@ -29,6 +30,9 @@ _CUT = "with half of a surrogate pair in the text, which no model can encode"
 _CUT_ADVICE = "Leave them out, or mend the text."
 _SHOWN = 3
 _SHOWN_IN_NOTEBOOK = 5
+Grades = dict[str, dict[str, int]]
+# A whole number: pydantic would take "2" and True for one otherwise.
+Grade = Annotated[int, Field(strict=True, ge=1)]
 _Self = TypeVar("_Self", bound="EmbeddingQAFinetuneDataset")
 
 
@@ -48,7 +52,7 @@ class QuestionSet(Protocol):
         """The ids of the passages that answer each query, by query id."""
 
 
-# What is taken wherever questions are: an object with the mappings, or a mapping of them.
+# What is taken wherever texts of questions are: an object with the mappings, or a mapping of them.
 Questions = QuestionSet | Mapping[str, Any]
 
 
@@ -60,12 +64,14 @@ class QuestionMappings(BaseModel):
         corpus: the text of each passage, by passage id.
         relevant_docs: the ids of the passages that answer each query, by query id.
         mode: LlamaIndex's name for the kind of passages.
+        grades: how well they do, where that was judged: ``{query id: {passage id: grade}}``.
     """
 
     queries: dict[str, str]
     corpus: dict[str, str]
     relevant_docs: dict[str, list[str]]
     mode: str = "text"
+    grades: dict[str, dict[str, Grade]] = Field(default_factory=dict)
 
     @field_validator("relevant_docs", mode="before")
     @classmethod
@@ -82,18 +88,30 @@ class QuestionMappings(BaseModel):
     def _drop_repeated_ids(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
         return {query_id: list(dict.fromkeys(ids)) for query_id, ids in value.items()}
 
+    @field_validator("grades")
+    @classmethod
+    def _drop_ones(cls, value: Grades) -> Grades:
+        above = {
+            query_id: {passage: grade for passage, grade in graded.items() if grade > 1}
+            for query_id, graded in value.items()
+        }
+        return {query_id: graded for query_id, graded in above.items() if graded}
+
 
 class EmbeddingQAFinetuneDataset(QuestionMappings):
     """A question set in which queries, corpus and relevance fit together.
 
-    The names and the JSON are LlamaIndex's. A query may have several relevant passages; all of
-    them are kept, each once, in the order given.
+    The names and the JSON are LlamaIndex's, but for ``grades``, which LlamaIndex passes over. A
+    query may have several relevant passages; all of them are kept, each once, in the order given.
 
     Attributes:
         queries: the text of each query, by query id.
         corpus: the text of each passage, by passage id.
         relevant_docs: the ids of the passages that answer each query, by query id; at least one.
         mode: LlamaIndex's name for the kind of passages.
+        grades: how well a passage answers, ``{query id: {passage id: grade}}``; a relevant passage
+            that is not there has grade 1, and what is given as 1 is left out. nDCG gains the grade,
+            as trec_eval does, and training weighs a passage by it.
 
     Raises:
         InvalidDatasetError: for a wrong type, unknown ids, a query without a relevant passage,
@@ -182,10 +200,13 @@ class EmbeddingQAFinetuneDataset(QuestionMappings):
     def save_json(self, path: Path | str) -> None:
         """Write LlamaIndex's JSON: the whole file or, on failure, nothing.
 
+        The key ``grades`` is there when any passage was graded.
+
         Raises:
             InvalidFileError: when ``path`` is a directory.
         """
-        write_text(as_path(path, "path"), json.dumps(self.model_dump(), indent=4))
+        content = self.model_dump(exclude=None if self.grades else {"grades"})
+        write_text(as_path(path, "path"), json.dumps(content, indent=4))
 
     @classmethod
     def from_json(cls: type[_Self], path: Path | str) -> _Self:
@@ -240,7 +261,7 @@ def as_dataset(data: object) -> EmbeddingQAFinetuneDataset:
     Raises:
         InvalidDatasetError: when one of the three is not there, or they do not fit together.
     """
-    fields = ("queries", "corpus", "relevant_docs", "mode")
+    fields = ("queries", "corpus", "relevant_docs", "mode", "grades")
     found: dict[str, Any]
     if isinstance(data, Mapping):
         found = {name: data[name] for name in fields if name in data}
@@ -264,19 +285,30 @@ def with_shared_relevance(dataset: EmbeddingQAFinetuneDataset) -> EmbeddingQAFin
     """Merge queries of the same text into one that has the relevant passages of all.
 
     Training needs this: a passage that answers one of two identical queries must not count as a
-    negative for the other. The first id of a text is kept.
+    negative for the other. The first id of a text is kept, and of a passage the best grade.
     """
     first_ids: dict[str, str] = {}
     relevant_docs: dict[str, list[str]] = {}
+    grades: Grades = {}
     for query_id, text in dataset.queries.items():
         first_id = first_ids.setdefault(text, query_id)
         relevant_docs.setdefault(first_id, []).extend(dataset.relevant_docs[query_id])
+        add_grades(grades, {first_id: dataset.grades.get(query_id, {})})
     return EmbeddingQAFinetuneDataset(
         queries={query_id: text for text, query_id in first_ids.items()},
         corpus=dataset.corpus,
         relevant_docs=relevant_docs,
         mode=dataset.mode,
+        grades=grades,
     )
+
+
+def add_grades(grades: Grades, more: Mapping[str, Mapping[str, int]]) -> None:
+    """Add grades to others; of two for the same passage and query the better one is kept."""
+    for query_id, of_query in more.items():
+        for passage, grade in of_query.items():
+            kept = grades.setdefault(query_id, {})
+            kept[passage] = max(kept.get(passage, 1), grade)
 
 
 def _problems(mappings: QuestionMappings) -> list[str]:
@@ -300,6 +332,12 @@ def _problems(mappings: QuestionMappings) -> list[str]:
             "in relevant_docs not in the corpus",
             unknown_passages,
             "Add the texts or remove the ids.",
+        ),
+        (
+            "passage id|passage ids",
+            "in grades not among relevant_docs of the same query",
+            _graded_elsewhere(mappings),
+            "Add them to relevant_docs, or leave their grades out.",
         ),
         (
             "query|queries",
@@ -339,6 +377,12 @@ def _problems(mappings: QuestionMappings) -> list[str]:
             noun = nouns.split("|")[len(names) > 1]
             sentences.append(f"{len(names)} {noun} {fault}: {_first(names)}. {advice}")
     return sentences
+
+
+def _graded_elsewhere(mappings: QuestionMappings) -> Iterable[str]:
+    for query_id, of_query in mappings.grades.items():
+        relevant = set(mappings.relevant_docs.get(query_id, ()))
+        yield from (passage for passage in of_query if passage not in relevant)
 
 
 def _first(names: list[str]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,29 +13,40 @@ from scipy.sparse.csgraph import connected_components
 
 from llama_index_adapters.checks import seeded_generator
 from llama_index_adapters.errors import InvalidDatasetError, InvalidOptionError
-from llama_index_adapters.questions.question_set import (
-    EmbeddingQAFinetuneDataset,
-    Questions,
-    as_dataset,
-)
+from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset, Questions
+from llama_index_adapters.questions.views import AnyQuestions, QuestionView, Rows, view_of
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 
 Fractions = Sequence[float]
-_Rows = NDArray[np.int64]
+Side = EmbeddingQAFinetuneDataset | VectorDataset
+DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
+
+_Set = TypeVar("_Set")
+
+
+@overload
+def split_by_query(
+    dataset: VectorDataset, fractions: Fractions = ..., *, seed: int = ...
+) -> tuple[VectorDataset, ...]: ...
+
+
+@overload
+def split_by_query(
+    dataset: Questions, fractions: Fractions = ..., *, seed: int = ...
+) -> tuple[EmbeddingQAFinetuneDataset, ...]: ...
 
 
 def split_by_query(
-    dataset: Questions,
-    fractions: Fractions = (0.8, 0.1, 0.1),
-    *,
-    seed: int = 0,
-) -> tuple[EmbeddingQAFinetuneDataset, ...]:
+    dataset: AnyQuestions, fractions: Fractions = DEFAULT_FRACTIONS, *, seed: int = 0
+) -> tuple[Side, ...]:
     """Divide the queries; every side keeps the whole corpus.
 
-    This measures new questions about known passages. Queries of the same text stay together; of
-    passages with the same text it does not matter, because every side has all of them.
+    This measures new questions about known passages. Queries of the same text or vector stay
+    together; of equal passages it does not matter, because every side has all of them.
 
     Args:
-        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``.
+        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``, or vectors. The
+            sides are of the same kind; sides of vectors share the passages' memory.
         fractions: the share of the queries for each side; positive, with the sum 1.
         seed: the same seed and order of queries give the same split.
 
@@ -45,31 +57,36 @@ def split_by_query(
         InvalidOptionError: for fractions that are not that, or a seed that is none.
         InvalidDatasetError: when there are fewer distinct queries than sides.
     """
-    shares, whole = _checked(fractions), as_dataset(dataset)
-    sides = _assign(
-        _text_numbers(whole.queries), shares, seeded_generator(seed), "distinct queries"
-    )
-    everything = list(whole.corpus)
-    return tuple(
-        _side(whole, np.flatnonzero(sides == side), everything) for side in range(len(shares))
-    )
+    shares = checked_fractions(fractions)
+    return queries_divided(view_of(dataset), shares, seed=seed)
+
+
+@overload
+def split_by_passage(
+    dataset: VectorDataset, fractions: Fractions = ..., *, seed: int = ...
+) -> tuple[VectorDataset, ...]: ...
+
+
+@overload
+def split_by_passage(
+    dataset: Questions, fractions: Fractions = ..., *, seed: int = ...
+) -> tuple[EmbeddingQAFinetuneDataset, ...]: ...
 
 
 def split_by_passage(
-    dataset: Questions,
-    fractions: Fractions = (0.8, 0.1, 0.1),
-    *,
-    seed: int = 0,
-) -> tuple[EmbeddingQAFinetuneDataset, ...]:
+    dataset: AnyQuestions, fractions: Fractions = DEFAULT_FRACTIONS, *, seed: int = 0
+) -> tuple[Side, ...]:
     """Divide the passages with the queries that ask about them.
 
     This measures questions about passages that were never trained on: no query of one side asks
     about a passage of another. Queries that share a passage or a text stay together, and so do
-    passages of the same text under different ids; a side misses its share by at most the size of
-    such a group. Passages nobody asks about are divided too.
+    passages of the same text under different ids (of vectors, those that are equal); a side misses
+    its share by at most the size of such a group. Passages nobody asks about are divided too.
 
     Args:
-        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``.
+        dataset: anything with ``queries``, ``corpus`` and ``relevant_docs``, or vectors. The
+            sides are of the same kind; a side of vectors has copies of its passages in memory and
+            no ``search``, which would find passages of the other sides.
         fractions: the share of the queries for each side; positive, with the sum 1.
         seed: the same seed and order of queries and passages give the same split.
 
@@ -80,35 +97,48 @@ def split_by_passage(
         InvalidOptionError: for fractions that are not that, or a seed that is none.
         InvalidDatasetError: when there are fewer groups of connected queries than sides.
     """
-    shares, whole = _checked(fractions), as_dataset(dataset)
+    return passages_divided(view_of(dataset), checked_fractions(fractions), seed=seed)
+
+
+def queries_divided(
+    view: QuestionView[_Set], shares: NDArray[np.float64], *, seed: int
+) -> tuple[_Set, ...]:
+    """Divide the queries of anything, as :func:`split_by_query` says."""
+    sides = _assign(view.same_queries, shares, seeded_generator(seed), "distinct queries")
+    return tuple(view.part(np.flatnonzero(sides == side)) for side in range(len(shares)))
+
+
+def passages_divided(
+    view: QuestionView[_Set], shares: NDArray[np.float64], *, seed: int
+) -> tuple[_Set, ...]:
+    """Divide the passages of anything, as :func:`split_by_passage` says."""
     rng = seeded_generator(seed)
-    texts, passages = _text_numbers(whole.queries), _text_numbers(whole.corpus)
-    groups = _connected(whole, texts, passages)
-    query_groups, passage_groups = groups[: len(texts)], groups[len(texts) :]
+    passages = view.same_passages
+    query_groups, passage_groups = _connected(view)
     query_sides = _assign(
         query_groups, shares, rng, "groups of queries that share no passage or text"
     )
     side_of_group = dict(zip(query_groups.tolist(), query_sides.tolist(), strict=True))
     # Passages of the same text are one to the sides.
-    _, first_rows = np.unique(passages, return_index=True)
+    _, first_rows, numbers = np.unique(passages, return_index=True, return_inverse=True)
     sides = np.array([side_of_group.get(group, -1) for group in passage_groups[first_rows]])
     unasked = rng.permutation(np.flatnonzero(sides < 0))
     cuts = np.rint(np.cumsum(shares[:-1]) * len(unasked)).astype(np.int64)
-    for side, numbers in enumerate(np.split(unasked, cuts)):
-        sides[numbers] = side
-
-    ids, passage_sides = list(whole.corpus), sides[passages]
+    for side, rows in enumerate(np.split(unasked, cuts)):
+        sides[rows] = side
+    passage_sides = sides[numbers.reshape(-1)]
     return tuple(
-        _side(
-            whole,
-            np.flatnonzero(query_sides == side),
-            [ids[row] for row in np.flatnonzero(passage_sides == side)],
-        )
+        view.part(np.flatnonzero(query_sides == side), np.flatnonzero(passage_sides == side))
         for side in range(len(shares))
     )
 
 
-def _checked(fractions: Fractions) -> NDArray[np.float64]:
+def checked_fractions(fractions: Fractions) -> NDArray[np.float64]:
+    """Return the shares of the sides.
+
+    Raises:
+        InvalidOptionError: for anything but two or more positive numbers with the sum 1.
+    """
     try:
         shares = np.asarray(fractions, dtype=np.float64)
     except (TypeError, ValueError):  # no numbers: refused below
@@ -122,41 +152,21 @@ def _checked(fractions: Fractions) -> NDArray[np.float64]:
     return shares
 
 
-def _text_numbers(texts: Mapping[str, str]) -> _Rows:
-    """Give every id a number that it shares with the ids of the same text."""
-    numbers: dict[str, int] = {}
-    return np.array(
-        [numbers.setdefault(text, len(numbers)) for text in texts.values()], dtype=np.int64
-    )
+def _connected(view: QuestionView[object]) -> tuple[Rows, Rows]:
+    """Return numbers of queries and of passages, the same for what hangs together.
 
-
-def _connected(dataset: EmbeddingQAFinetuneDataset, texts: _Rows, passages: _Rows) -> _Rows:
-    """Return a number for each query, then for each passage, the same for what hangs together.
-
-    Args:
-        dataset: the question set.
-        texts: a number for the text of each query.
-        passages: a number for the text of each passage.
+    Equal queries hang together, equal passages, and a query with the passages that answer it.
     """
-    number_of = dict(zip(dataset.corpus, passages.tolist(), strict=True))
-    n_texts = int(texts.max()) + 1
-    edges = np.array(
-        [
-            (text, n_texts + number_of[passage])
-            for text, query_id in zip(texts, dataset.queries, strict=True)
-            for passage in dataset.relevant_docs[query_id]
-        ],
-        dtype=np.int64,
-    )
-    size = n_texts + int(passages.max()) + 1
-    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    queries, passages, relevance = view.same_queries, view.same_passages, view.relevance
+    n_queries = int(queries.max()) + 1
+    asked, answers = queries[relevance.queries], n_queries + passages[relevance.passages]
+    size = n_queries + int(passages.max()) + 1
+    graph = coo_array((np.ones(len(asked)), (asked, answers)), shape=(size, size))
     components = connected_components(graph, directed=False)[1].astype(np.int64)
-    return np.concatenate([components[texts], components[n_texts + passages]])
+    return components[queries], components[n_queries + passages]
 
 
-def _assign(
-    groups: _Rows, shares: NDArray[np.float64], rng: np.random.Generator, noun: str
-) -> _Rows:
+def _assign(groups: Rows, shares: NDArray[np.float64], rng: np.random.Generator, noun: str) -> Rows:
     """Give every query a side, whole groups at a time, close to the shares in queries.
 
     Large groups are placed first, each where it leaves the largest part of a side's share open:
@@ -184,7 +194,7 @@ def _assign(
     return side_of[members]
 
 
-def _whole_numbers(shares: NDArray[np.float64], total: int) -> _Rows:
+def _whole_numbers(shares: NDArray[np.float64], total: int) -> Rows:
     """Return whole numbers near ``shares * total`` with that sum, each at least 1."""
     wanted = np.maximum(np.floor(shares * total), 1).astype(np.int64)
     while wanted.sum() != total:
@@ -193,16 +203,3 @@ def _whole_numbers(shares: NDArray[np.float64], total: int) -> _Rows:
         distance[(wanted + step) < 1] = -np.inf
         wanted[int(np.argmax(distance))] += step
     return wanted
-
-
-def _side(
-    dataset: EmbeddingQAFinetuneDataset, query_rows: _Rows, passages: list[str]
-) -> EmbeddingQAFinetuneDataset:
-    ids = list(dataset.queries)
-    chosen = [ids[row] for row in query_rows]
-    return EmbeddingQAFinetuneDataset(
-        queries={query_id: dataset.queries[query_id] for query_id in chosen},
-        corpus={passage: dataset.corpus[passage] for passage in passages},
-        relevant_docs={query_id: dataset.relevant_docs[query_id] for query_id in chosen},
-        mode=dataset.mode,
-    )

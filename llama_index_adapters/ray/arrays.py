@@ -104,11 +104,11 @@ class SharedDataset:
         Raises:
             InvalidVectorsError: when a file is not the driver's.
         """
-        offsets, passages = ray.get(self.relevance)
+        relevance = Relevance(*ray.get(self.relevance))
         return VectorDataset(
             opened(self.queries),
             opened(self.passages),
-            Relevance(offsets, passages),
+            relevance,
             similarity=self.similarity,
             blocks=self.blocks,
         )
@@ -130,7 +130,8 @@ class Sharing:
 
     def dataset(self, data: VectorDataset) -> SharedDataset:
         """Share the arrays of a dataset; the names of its rows stay here."""
-        relevance = ray.put((data.relevance.offsets, data.relevance.passages))
+        judged = data.relevance
+        relevance = ray.put((judged.offsets, judged.passages, judged.grades))
         queries, passages = self.array(data.queries), self.array(data.passages)
         return SharedDataset(queries, passages, relevance, data.similarity, data.blocks)
 

@@ -45,22 +45,17 @@ def with_copies(relevance: Relevance, copies: NDArray[np.int64]) -> Relevance:
     queries = np.repeat(relevance.queries, counts)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     passages = by_group[np.repeat(starts[groups], counts) + within]
-    return _distinct(queries, passages, len(relevance), len(copies))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(queries, minlength=len(relevance)))])
+    grades = None if relevance.grades is None else np.repeat(relevance.grades, counts)
+    return Relevance(offsets, passages, grades).distinct(len(copies))
 
 
 def merged(relevance: Relevance, copies: NDArray[np.int64]) -> Relevance:
     """Return the relevance in which the first of equal passages stands for all of them."""
     if (copies == np.arange(len(copies))).all():
         return relevance
-    return _distinct(relevance.queries, copies[relevance.passages], len(relevance), len(copies))
-
-
-def _distinct(
-    queries: NDArray[np.int64], passages: NDArray[np.int64], n_queries: int, n_passages: int
-) -> Relevance:
-    keys = np.unique(queries * n_passages + passages)
-    counts = np.bincount(keys // n_passages, minlength=n_queries)
-    return Relevance(np.concatenate([[0], np.cumsum(counts)]), keys % n_passages)
+    named = Relevance(relevance.offsets, copies[relevance.passages], relevance.grades)
+    return named.distinct(len(copies))
 
 
 def _digests(rows: FloatArray) -> NDArray[np.uint64]:

@@ -1,6 +1,6 @@
 """Exact ranking of passages for queries, and how good a ranking is.
 
-Metrics follow trec_eval (binary relevance), as ``pytrec_eval`` computes them. LlamaIndex's
+Metrics follow trec_eval, as ``pytrec_eval`` computes them. LlamaIndex's
 own metric classes agree with two exceptions, both where ``k`` cuts something off:
 
 - nDCG: theirs divides by the gain of *all* relevant passages, so a query with more than ``k``
@@ -181,13 +181,14 @@ def top_k_of_checked(
 def metrics_at_k(top: TopK, relevance: Relevance, k: int = 10) -> dict[str, NDArray[np.float64]]:
     """Score a ranking, query by query.
 
-    Definitions are trec_eval's (https://github.com/usnistgov/trec_eval), relevance is binary;
-    ``R`` is the number of relevant passages of a query, ``g`` those among its best ``k``:
+    Definitions are trec_eval's (https://github.com/usnistgov/trec_eval); ``R`` is the number of
+    relevant passages of a query, ``g`` those among its best ``k``:
 
     - ``hit_rate`` (trec_eval's success): 1 when ``g`` is at least 1;
     - ``mrr`` (recip_rank of the best k): 1 / rank of the first relevant passage, else 0;
-    - ``ndcg`` (ndcg_cut): the sum of ``1 / log2(rank + 1)`` over relevant passages, divided
-      by the largest sum that ``min(k, R)`` passages can have;
+    - ``ndcg`` (ndcg_cut): the sum of ``grade / log2(rank + 1)`` over relevant passages, divided
+      by the largest sum that ``k`` passages can have; the grade is 1 where there are none. The
+      other metrics look at whether a passage is relevant and not at its grade;
     - ``recall``: ``g / R``;
     - ``precision`` (P): ``g / k``, also where the corpus has fewer than ``k`` passages;
     - ``map`` (map_cut): the sum of the precision at each relevant passage found, over ``R``.
@@ -197,7 +198,7 @@ def metrics_at_k(top: TopK, relevance: Relevance, k: int = 10) -> dict[str, NDAr
     Args:
         top: what :func:`top_k` gave, for at least ``k`` passages (or the whole corpus).
         relevance: the relevant passages of the same queries in the same order. A passage
-            named twice counts once.
+            named twice counts once, with the best of its grades.
         k: how many passages to look at.
 
     Returns:
@@ -223,26 +224,52 @@ def metrics_at_k(top: TopK, relevance: Relevance, k: int = 10) -> dict[str, NDAr
         )
 
     ranked = top.passages[:, :k]
-    judged = np.unique(relevance.queries * rows + relevance.passages)
-    n_relevant = np.bincount(judged // rows, minlength=n_queries) if rows else np.zeros(n_queries)
+    once = relevance.distinct(rows)
+    judged = once.queries * rows + once.passages
+    n_relevant = once.counts
     keys = np.arange(n_queries)[:, None] * rows + ranked
     hits = np.isin(keys, judged).astype(np.float64)
 
     ranks = np.arange(1, ranked.shape[1] + 1)
     discounts = 1 / np.log2(ranks + 1)
-    ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
     retrieved = hits.sum(axis=1)
     # With nothing relevant every numerator is 0, so any divisor but 0 will do.
     relevant = np.maximum(n_relevant, 1).astype(np.float64)
     per_query = {
         "hit_rate": (retrieved > 0).astype(np.float64),
         "mrr": (hits / ranks).max(axis=1, initial=0.0),
-        "ndcg": (hits * discounts).sum(axis=1) / ideal[np.minimum(relevant, k).astype(np.int64)],
+        "ndcg": (_gains(hits, keys, judged, once) * discounts).sum(axis=1) / _ideal(once, k),
         "recall": retrieved / relevant,
         "precision": retrieved / k,
         "map": (hits * np.cumsum(hits, axis=1) / ranks).sum(axis=1) / relevant,
     }
     return {f"{name}@{k}": per_query[name] for name in METRICS}
+
+
+def _gains(
+    hits: NDArray[np.float64],
+    keys: NDArray[np.int64],
+    judged: NDArray[np.int64],
+    relevance: Relevance,
+) -> NDArray[np.float64]:
+    """``(n_queries, k)``: the grade of each passage that was ranked, 0 where it does not answer."""
+    if relevance.grades is None:
+        return hits
+    place = np.minimum(np.searchsorted(judged, keys), len(judged) - 1)
+    return hits * relevance.grades[place]
+
+
+def _ideal(relevance: Relevance, k: int) -> NDArray[np.float64]:
+    """``(n_queries,)``: the most that ``k`` passages can gain; above 0 where nothing answers."""
+    if relevance.grades is None:
+        sums = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
+        best: NDArray[np.float64] = sums[np.clip(relevance.counts, 1, k)]
+        return best
+    order = np.lexsort((-relevance.grades, relevance.queries))
+    ranks = np.arange(len(order)) - np.repeat(relevance.offsets[:-1], relevance.counts) + 1
+    gains = np.where(ranks <= k, relevance.grades[order] / np.log2(ranks + 1), 0.0)
+    graded = np.bincount(relevance.queries, weights=gains, minlength=len(relevance))
+    return np.where(relevance.counts > 0, graded, 1.0)
 
 
 def mean_metrics(per_query: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:

@@ -177,6 +177,62 @@ class VectorDataset:
             query_ids=tuple(self.query_ids[row] for row in rows),
         )
 
+    def select_passages(self, rows: NDArray[np.int64]) -> VectorDataset:
+        """Return the same queries with only some of the passages, which are copied.
+
+        The ``search`` is left out, since it finds passages among all of them.
+
+        Args:
+            rows: ``(n,)`` rows of passages without repetition, with every relevant one among them.
+
+        Raises:
+            InvalidVectorsError: for anything else.
+        """
+        rows, n_passages = np.asarray(rows), len(self.passages)
+        whole = rows.ndim == 1 and rows.dtype.kind in "iu" and rows.size > 0
+        if not whole or rows.min() < 0 or rows.max() >= n_passages:
+            raise InvalidVectorsError(
+                f"rows has shape {rows.shape} and type {rows.dtype}; expected at least one row of "
+                f"the {n_passages} passages, as whole numbers from 0 to {n_passages - 1}."
+            )
+        place = np.full(n_passages, -1)
+        place[rows] = np.arange(len(rows))
+        relevant = place[self.relevance.passages]
+        if len(np.unique(rows)) < len(rows) or (relevant < 0).any():
+            raise InvalidVectorsError(
+                f"rows repeats {len(rows) - len(np.unique(rows))} passages and lacks "
+                f"{len(np.unique(self.relevance.passages[relevant < 0]))} relevant ones; expected "
+                "each once, with every relevant one among them."
+            )
+        part = self._with(
+            passages=self.passages[rows],
+            relevance=Relevance(self.relevance.offsets, relevant, self.relevance.grades),
+            passage_ids=tuple(self.passage_ids[row] for row in rows),
+            search=None,
+        )
+        part.__dict__.pop("copies", None)  # those of the whole corpus
+        return part
+
+    def with_shared_relevance(self) -> VectorDataset:
+        """Return the same data with equal queries as one, which has the answers of all.
+
+        Training needs this: a passage that answers one of two equal queries must not count as a
+        negative for the other. The first of them is kept.
+        """
+        first = first_copies(self.queries)
+        kept, numbers = np.unique(first, return_inverse=True)
+        if len(kept) == len(first):
+            return self
+        owner = numbers.reshape(-1)[self.relevance.queries]
+        order = np.argsort(owner, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(kept)))])
+        grades = self.relevance.grades
+        shared = Relevance(
+            offsets, self.relevance.passages[order], None if grades is None else grades[order]
+        )
+        part = self.select_queries(kept)
+        return part._with(relevance=shared.distinct(len(self.passages)))
+
     def with_search(self, search: PassageSearch) -> VectorDataset:
         """Return the same data with another way to find the passages nearest to queries."""
         return self._with(search=search)
@@ -203,7 +259,10 @@ class VectorDataset:
     def fingerprint(self) -> str:
         """Return a sha256 over vectors, relevance and similarity: the same data, the same text."""
         digest = hashlib.sha256(self.similarity.encode())
-        for array in (self.queries, self.passages, self.relevance.offsets, self.relevance.passages):
+        judged = (self.relevance.offsets, self.relevance.passages, self.relevance.grades)
+        for array in (self.queries, self.passages, *judged):
+            if array is None:
+                continue
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).data)
         if len(self.blocks) > 1:

@@ -1,4 +1,4 @@
-"""Adapters that need no gradient step: whitening, and regression from labels."""
+"""Adapters that need no gradient step: whitening, regression and differences from labels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,11 @@ def whitening(
 
 
 def inverse_power(
-    vectors: FloatArray, power: float, similarity: Similarity = "dot_product"
+    vectors: FloatArray,
+    power: float,
+    similarity: Similarity = "dot_product",
+    *,
+    shrinkage: float = SHRINKAGE,
 ) -> NDArray[np.float64]:
     """Return ``C^-power`` for the shrunk second moment ``C`` of the vectors ``(n, dim)``.
 
@@ -57,7 +61,7 @@ def inverse_power(
     moment = np.sum(sums, axis=0) / len(vectors)
     dim = len(moment)
     mean_square = np.trace(moment) / dim or 1.0
-    shrunk = (1 - SHRINKAGE) * moment / mean_square + SHRINKAGE * np.eye(dim)
+    shrunk = (1 - shrinkage) * moment / mean_square + shrinkage * np.eye(dim)
     values, directions = np.linalg.eigh(shrunk)
     result: NDArray[np.float64] = (directions * values**-power) @ directions.T
     return result
@@ -91,11 +95,37 @@ def regression(
     return np.asarray(weight, dtype=np.float32)
 
 
+def difference_whitening(data: VectorDataset, *, power: float) -> NDArray[np.float32]:
+    """Return a map that weighs down the directions in which queries differ from their passages.
+
+    With ``D`` the second moment of ``q - p`` over the training queries, ``D^-power``: within-class
+    covariance normalisation (Hatch, Kajarekar and Stolcke, Interspeech 2006). What wording adds to
+    a query is much the same whatever passage it is about, so this helps for passages that nobody
+    asked about too. ``D`` is shrunk by ``dim / (n + dim)``, as if it had been seen to be the
+    same in all directions by as many queries as there are dimensions.
+
+    Args:
+        data: the training set, with queries and passages of one dimension.
+        power: 1 would make all directions differ alike; smaller powers are milder.
+
+    Returns:
+        ``(dim, dim)`` with a mean diagonal of 1; ``q' = weight @ q``.
+    """
+    differences = unit_rows(data.queries) - unit_rows(mean_passages(data))
+    count, dim = differences.shape
+    weight = inverse_power(differences, power, shrinkage=dim / (count + dim))
+    return np.asarray(weight / np.mean(np.diag(weight)), dtype=np.float32)
+
+
 def mean_passages(data: VectorDataset) -> FloatArray:
     """Return the mean of the passages relevant to each query, ``(n_queries, passage_dim)``.
 
-    For cosine it is the mean of the unit vectors.
+    For cosine it is the mean of the unit vectors. A passage weighs as much as its grade.
     """
     relevant, _ = scoring_form(data.passages[data.relevance.passages], data.similarity)
-    sums = np.add.reduceat(relevant, data.relevance.offsets[:-1])
-    return np.asarray(sums / data.relevance.counts[:, None], dtype=np.float32)
+    starts, weights = data.relevance.offsets[:-1], data.relevance.counts
+    if data.relevance.grades is not None:
+        relevant = relevant * data.relevance.grades[:, None].astype(np.float32)
+        weights = np.add.reduceat(data.relevance.grades, starts)
+    sums = np.add.reduceat(relevant, starts)
+    return np.asarray(sums / weights[:, None], dtype=np.float32)

@@ -11,6 +11,7 @@ from llama_index_adapters.adapters.learned.serve import transform_of
 from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.training.cross_fit import cross_fit
 from llama_index_adapters.training.frames import first_frame
 from llama_index_adapters.training.holdout import (
     Fold,
@@ -19,11 +20,13 @@ from llama_index_adapters.training.holdout import (
     holdout_unit,
     lower_end,
     most_judged,
+    why_none_held_out,
 )
 from llama_index_adapters.training.loop import train_adapter
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.outlook import best_trial, outlook_of
 from llama_index_adapters.training.result import SELECTION_METRIC, TrainingResult
+from llama_index_adapters.training.search.plan import affords_few_trials
 from llama_index_adapters.training.session import UNWATCHED, TrainingSession
 from llama_index_adapters.training.threads import training_threads
 from llama_index_adapters.training.validation import ValidationShare, require_same_space
@@ -48,7 +51,8 @@ def fit(
     Args:
         adapter: the adapter to train, in place.
         train: what to learn from.
-        validation: what to judge by; carved out of ``train`` when there is none.
+        validation: what to judge by. When there is none, cross-validation on ``train`` judges, or
+            a part of a large ``train``.
         options: how to train.
         session: who trains together and who watches.
 
@@ -56,6 +60,8 @@ def fit(
         InvalidVectorsError: when validation has vectors of other dimensions or another
             similarity, or there are too few queries to hold any out.
     """
+    if validation is None and not affords_few_trials(train):
+        return cross_fit(adapter, train, options, session)
     if validation is None:
         fold = carve_validation(train, seed=options.seed)
     else:
@@ -122,7 +128,7 @@ def carve_validation(data: VectorDataset, *, seed: int) -> Fold:
     if held.all():
         queries = "1 query" if len(held) == 1 else f"{len(held)} queries"
         raise InvalidVectorsError(
-            f"No part of the {queries} can be held out by {unit} to judge by. Give more queries, "
-            "or a validation set of their own."
+            f"No part of the {queries} can be held out by {unit} to judge by. "
+            f"{why_none_held_out(data, unit)}"
         )
     return hold_out(data, held, unit=unit)

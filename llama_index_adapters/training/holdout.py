@@ -135,6 +135,22 @@ def hold_out(data: VectorDataset, held: NDArray[np.bool_], *, unit: HoldoutUnit)
     return Fold(train, validation, np.flatnonzero(np.isin(copies, unseen)))
 
 
+def why_none_held_out(data: VectorDataset, unit: HoldoutUnit) -> str:
+    """Return why queries cannot be split, and what to do, in two sentences at most."""
+    many = len(data.queries)
+    advice = "Give more queries, or a validation set of their own."
+    if many == 1:
+        return advice
+    if (data.queries == data.queries[0]).all():
+        return (
+            f"All {many} have the same vector: where their texts differ, look at the embedding "
+            "model; where they do not, give more queries, or a validation set of their own."
+        )
+    if unit == "passage" and len(np.unique(_groups(data, unit))) == 1:
+        return f"They all share passages, directly or through others. {advice}"
+    return advice
+
+
 def _merged(data: VectorDataset) -> Relevance:
     return merged(data.relevance, data.copies)
 

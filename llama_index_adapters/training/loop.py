@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.services.progress import progress_bar
 from llama_index_adapters.training.device import torch_device
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.result import SELECTION_METRIC, EpochRecord, PerQueryMetrics
@@ -91,7 +91,7 @@ def train_adapter(
     after_epoch(adapter)
     history = [EpochRecord(0, None, _mean(judged))]
     best_epoch, best_state = 0, copy.deepcopy(adapter.state_dict())
-    epochs = tqdm(
+    epochs = progress_bar(
         range(1, options.epochs + 1), "Training", unit="epoch", disable=not session.show_progress
     )
     with _own_randomness(options.seed + workers.rank, device), epochs as bar:

@@ -25,7 +25,8 @@ class RetrievalObjective:
     For a query with scores ``s`` over the whole corpus, relevant passages ``P`` and negatives
     ``N`` (all passages that do not answer it), the loss is the mean over ``p`` in ``P`` of
     ``softplus(logsumexp(s[N]) - s[p])``: the cross entropy of picking ``p`` from ``{p} + N``, so
-    that relevant passages never compete with each other. Scores are similarities times ``scale``.
+    that relevant passages never compete with each other. A passage weighs in the mean as much as
+    its grade. Scores are similarities times ``scale``.
 
     The corpus is known and frozen. What in-batch negatives approximate (Henderson et al.,
     arXiv:1705.00652) is computed exactly, in blocks of passages, or from a weighted sample
@@ -99,14 +100,16 @@ class RetrievalObjective:
             rows: ``(n,)`` the rows of the queries.
         """
         vectors = functional.normalize(adapted, dim=1) * (self._lengths[rows] * self._scale)
-        negatives = self._negatives.logsumexp(vectors, rows, *self._answers.of_batch(rows))
-        owner, positive = self._positives.of_batch(rows)
+        negatives = self._negatives.logsumexp(vectors, rows, *self._answers.of_batch(rows)[:2])
+        owner, positive, grades = self._positives.of_batch(rows)
         passages, offset = self._negatives.passages(positive)
         scores = (vectors[owner] * passages).sum(dim=1)
         if offset is not None:
             scores = scores + offset
         per_pair = functional.softplus(negatives[owner] - scores)
-        per_query = torch.bincount(owner, minlength=len(rows)).to(per_pair)
+        per_query = torch.bincount(owner, grades, minlength=len(rows)).to(per_pair)
+        if grades is not None:
+            per_pair = per_pair * grades.to(per_pair)
         return (per_pair / per_query[owner]).sum() / len(rows)
 
 
@@ -116,10 +119,12 @@ class _Passages(NamedTuple):
     Attributes:
         starts: ``(n_queries + 1,)``.
         rows: those of query ``i`` are ``rows[starts[i]:starts[i + 1]]``.
+        grades: one for each of ``rows``; None where all answer alike.
     """
 
     starts: Tensor
     rows: Tensor
+    grades: Tensor | None
 
     @classmethod
     def of(cls, relevance: Relevance, device: torch.device) -> _Passages:
@@ -127,17 +132,21 @@ class _Passages(NamedTuple):
         offsets, passages = (
             torch.from_numpy(part).to(device) for part in (relevance.offsets, relevance.passages)
         )
-        return cls(offsets, passages)
+        grades = relevance.grades
+        # In float32, which every device has.
+        weights = None if grades is None else torch.from_numpy(grades).float().to(device)
+        return cls(offsets, passages, weights)
 
-    def of_batch(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the passages of a batch of queries as (position in the batch, passage row)."""
+    def of_batch(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the passages of a batch of queries: place in the batch, passage row, grade."""
         starts, ends = self.starts[queries], self.starts[queries + 1]
         counts = ends - starts
         positions = torch.arange(len(queries), device=queries.device)
         owner = torch.repeat_interleave(positions, counts)
         first_of_owner = torch.cumsum(counts, 0) - counts
         within = torch.arange(len(owner), device=queries.device) - first_of_owner[owner]
-        return owner, self.rows[starts[owner] + within]
+        entries = starts[owner] + within
+        return owner, self.rows[entries], None if self.grades is None else self.grades[entries]
 
 
 def _typical_length(passages: FloatArray) -> float:

@@ -71,7 +71,7 @@ class TrainingOptions:
     warmup: float = 0.1
     patience: int = 8
     unseen_share: float | None = None
-    certainty: float = 0.9
+    certainty: float = 0.995
     max_grad_norm: float = 1.0
     steps_per_epoch: int | None = None
     negatives: int | Literal["all"] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +16,9 @@ from numpy.typing import NDArray
 from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import EmbeddingError, InvalidDatasetError
 from llama_index_adapters.files.text import is_encodable
-from llama_index_adapters.questions.question_set import (
-    EmbeddingQAFinetuneDataset,
-    Questions,
-    as_dataset,
-)
+from llama_index_adapters.questions.question_set import Questions, as_dataset
+from llama_index_adapters.questions.views import relevance_of
 from llama_index_adapters.retrieval.ranking import SIMILARITIES, Similarity
-from llama_index_adapters.retrieval.relevance import Relevance
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
 from llama_index_adapters.vectors.ask import Ask, ask_here
 from llama_index_adapters.vectors.fill import StoreFiller
@@ -29,6 +26,11 @@ from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.request import RejectedTextError
 from llama_index_adapters.vectors.store import EmbeddingStore
 from llama_index_adapters.vectors.store_rows import ROLES, Role
+
+logger = logging.getLogger(__name__)
+
+# Two texts may well have one vector, such as two spellings of one.
+_MANY_TEXTS = 3
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,14 @@ class Embedder:
                 f"{np.count_nonzero(~found)} vectors disappeared from {store} while texts "
                 "were embedded. Another program changes the file; name another one."
             )
+        if (vectors == vectors[:1]).all() and (many := len(set(texts))) >= _MANY_TEXTS:
+            logger.warning(
+                "%s has the same vector for all %d %s texts, which differ: with it nothing can be "
+                "found or learned. Look at the model and what it is given.",
+                self.model.label,
+                many,
+                role,
+            )
         return EmbeddedTexts(vectors, EmbeddingCost(cost.texts, time.perf_counter() - started))
 
     def _fill(
@@ -212,17 +222,6 @@ class Embedder:
                 "will not be embedded again; the same call continues with the rest."
             ) from error.__cause__  # None where it would show what the message leaves out
         return EmbeddingCost(asked, time.perf_counter() - started)
-
-
-def relevance_of(questions: EmbeddingQAFinetuneDataset) -> Relevance:
-    """Return which rows of the corpus are relevant to each query, both in their order."""
-    rows = {node_id: row for row, node_id in enumerate(questions.corpus)}
-    return Relevance.from_rows(
-        [
-            [rows[node_id] for node_id in questions.relevant_docs[query]]
-            for query in questions.queries
-        ]
-    )
 
 
 def checked_texts(texts: Sequence[str], name: str = "") -> list[str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from llama_index_adapters.services.progress import progress_bar
 from llama_index_adapters.vectors.ask import Ask, ask_here
 from llama_index_adapters.vectors.checks import checked_vectors
 from llama_index_adapters.vectors.claims import Claims, remove_dead_owners
@@ -109,7 +109,7 @@ class StoreFiller:
 
         with (
             Claims(self.store, self.model.identity, role) as claims,
-            tqdm(
+            progress_bar(
                 total=len(texts),
                 desc="Embedding queries" if role == "query" else "Embedding passages",
                 unit="text",

@@ -21,7 +21,6 @@ from llama_index.core.bridge.pydantic import BaseModel
 from llama_index_adapters.files.content import content_sha256, expanded
 from llama_index_adapters.services.identity.code import is_own
 from llama_index_adapters.services.identity.folders import is_huggingface, model_files
-from llama_index_adapters.services.identity.words import names_model
 from llama_index_adapters.vectors.wrapped import wrapped_models
 
 # A setting is left out when one of the words of its name is here: it says who asks, or where
@@ -39,6 +38,8 @@ _WITHOUT_EFFECT = re.compile(
 )
 # A path is not a setting, but the files there may be the model: their content counts.
 _FILES = re.compile(r"paths? | folder | dir | directory | file | filename", re.VERBOSE)
+_NAMES = re.compile(r"(model|model_?name|model_?id|deployment(_name|_id)?|engine)")
+_ENDPOINT = re.compile(r"(.*_)?(ur[il]|endpoint|host)(_.*)?")
 # Settings that two integrations keep outside their fields.
 _PRIVATE_SETTINGS = ("_query_engine", "_text_engine")
 
@@ -59,8 +60,22 @@ def _was_enough(model: BaseEmbedding) -> bool:
     if any(is_own(kind) for kind in type(model).__mro__ if kind is not object):
         return False
     wrapped = list(wrapped_models(model))
-    named = any(names_model(name, getattr(model, name, None)) for name in type(model).model_fields)
-    return all(map(_was_enough, wrapped)) if wrapped else named
+    return all(map(_was_enough, wrapped)) if wrapped else _is_named(model)
+
+
+def _is_named(model: BaseEmbedding) -> bool:
+    """Return whether a field says which model it is, beside an endpoint one that was given."""
+    fields = type(model).model_fields
+    has_endpoint = any(map(_ENDPOINT.fullmatch, fields))
+    for name, field in fields.items():
+        value = getattr(model, name, None)
+        if not _NAMES.fullmatch(name) or not isinstance(value, str):
+            continue
+        if value.strip().lower() in ("", "unknown", "default"):
+            continue
+        if not (has_endpoint and value == field.default):
+            return True
+    return False
 
 
 def _settings(model: BaseEmbedding) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from llama_index_adapters.adapters.disk.config import QueryModel
 from llama_index_adapters.checks import require_one_of
 from llama_index_adapters.errors import InvalidOptionError, ModelMismatchError
 from llama_index_adapters.questions.question_set import Questions, as_dataset
+from llama_index_adapters.questions.views import relevance_of
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.query_blocks import (
     PassageSample,
@@ -30,7 +31,6 @@ from llama_index_adapters.vectors.embed import (
     EmbeddedTexts,
     Embedder,
     EmbeddingCost,
-    relevance_of,
 )
 from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.store import EmbeddingStore

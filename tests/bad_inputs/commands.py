@@ -49,6 +49,7 @@ def table() -> Iterator[BadInput]:
     yield from _finetune()
     yield from _evaluate()
     yield from _report()
+    yield from _split()
     yield from _align()
     yield from _generate()
     yield from _demo()
@@ -88,6 +89,7 @@ def _everything() -> Path:
     atexit.register(made.cleanup)
     directory = Path(made.name)
     EmbeddingQAFinetuneDataset(**GOOD).save_json(directory / "train.json")
+    (directory / "labels.csv").write_text("query,node_id,grade\nwhy?,p,1\nhow?,s,2\n")
     for name, (data, _) in WRONG_SETS.items():
         if data is None:
             (directory / name).mkdir()
@@ -123,7 +125,7 @@ def _all() -> Iterator[BadInput]:
         ("no model", "finetune {d}/train.json -o {d}/new", "--embed-model"),
         ("no output", "finetune {d}/train.json --embed-model local", "--output"),
         ("no documents", "generate -o {d}/set.json", "PATH"),
-        ("no question set", "evaluate {d}/adapter", "TEST.json"),
+        ("no question set", "evaluate {d}/adapter", r"DIR\.\.\."),
     )
 
 
@@ -159,6 +161,12 @@ def _finetune() -> Iterator[BadInput]:
         ("-o {d}/file.txt/adapter", "file.txt is a file"),
         ("-o {d}/mine", "thesis.txt"),
         ("--also-without-passages", "--also-without-passages needs --test TEST.json"),
+        ("--k 5", "--k is how TEST.json is measured; name it"),
+        ("--k 0 --test {d}/train.json", "--k"),
+        ("--val {d}/labels.csv", "no passages. Name the index that has them: --index"),
+        ("--index {d}/no", "no is no folder. Give a folder of"),
+        ("--index {d}/docs", "holds no index that can be told"),
+        ("--index {d}/docs --val {d}/no.csv", "There is no file .*no.csv"),
     ):
         yield from _lines("finetune", (words, f"{{d}}/train.json {rest} {words}", text))
     start = "{d}/train.json -o {d}/new --embed-model "
@@ -193,6 +201,34 @@ def _evaluate() -> Iterator[BadInput]:
         ("a folder for figures", "{d}/adapter {d}/train.json --json {d}/mine", "a folder"),
         ("a negative seed", f"{{d}}/adapter {{d}}/train.json {line} --seed -1", "--seed"),
         ("another similarity", "{d}/adapter {d}/train.json --similarity l2", "is not one of"),
+        ("no places", f"{{d}}/of-any {{d}}/train.json {line} --k 0", "--k"),
+        ("one adapter twice", f"{{d}}/of-any {{d}}/of-any {{d}}/train.json {line}", "named twice"),
+        (
+            "several against one",
+            f"{{d}}/of-any {{d}}/adapter {{d}}/train.json {line} --against {{d}}/broken",
+            "--against compares one DIR",
+        ),
+        ("a folder for rows", "{d}/adapter {d}/train.json --per-question {d}/mine", "a folder"),
+        ("labels without an index", f"{{d}}/of-any {{d}}/labels.csv {line}", "and no passages"),
+        ("no index", f"{{d}}/of-any {{d}}/labels.csv {line} --index {{d}}/no", "no is no folder"),
+    )
+
+
+def _split() -> Iterator[BadInput]:
+    for name, (_, text) in WRONG_SETS.items():
+        yield from _lines("split", (name, f"{{d}}/{name} -o {{d}}/new", text))
+    set_ = "{d}/train.json -o {d}/new"
+    yield from _lines(
+        "split",
+        ("words for shares", f"{set_} --fractions all", "--fractions is 'all'; give two or three"),
+        ("one share", f"{set_} --fractions 1", "--fractions is '1'"),
+        ("four shares", f"{set_} --fractions .25,.25,.25,.25", "--fractions is"),
+        ("shares above 1", f"{set_} --fractions .9,.9", "with the sum 1"),
+        ("another way", f"{set_} --by pages", "'pages' is not one of query, passage"),
+        ("a negative seed", f"{set_} --seed -1", "--seed"),
+        ("too few questions", set_, "too few for 3 sides"),
+        ("too few labels", "{d}/labels.csv -o {d}/new", "too few for 3 sides"),
+        ("a file for a folder", "{d}/train.json -o {d}/file.txt", "file.txt is a file"),
     )
 
 
@@ -239,6 +275,11 @@ def _generate() -> Iterator[BadInput]:
         ("no questions", f"{docs} --questions 0", "--questions"),
         ("no workers", f"{docs} --workers 0", "--workers"),
         ("passages of none", f"{docs} --chunk-size 0", "--chunk-size"),
+        ("nothing to read", "-o {d}/set.json", "give either PATH... or --index"),
+        ("documents and an index", f"{docs} --index {{d}}/docs", "give either PATH... or --index"),
+        ("no such index", "--index {d}/no -o {d}/set.json", "no is no folder"),
+        ("a limit of none", f"{docs} --limit 0", "--limit"),
+        ("no such labels", f"{docs} --uncovered-by {{d}}/no.csv", "There is no file .*no.csv"),
     )
     yield from _lines(
         "generate",

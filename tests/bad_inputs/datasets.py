@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,16 @@ from llama_index_adapters import (
     agenerate_qa_embedding_pairs,
     generate_qa_embedding_pairs,
     merge_datasets,
+    read_beir,
     read_feedback,
+    read_grades,
+    read_qrels,
     read_queries,
     sample_queries,
     split_by_passage,
     split_by_query,
+    write_beir,
+    write_qrels,
 )
 from llama_index_adapters.errors import (
     InvalidDatasetError,
@@ -40,6 +46,8 @@ def table() -> Iterator[BadInput]:
     yield from _files()
     yield from _parts()
     yield from _logs()
+    yield from _grades()
+    yield from _trec()
     yield from _generation()
 
 
@@ -220,6 +228,108 @@ def _logs() -> Iterator[BadInput]:
         yield from rows("read_queries", error, (wrong, call, text), given=holds(name, data))
 
 
+def _grades() -> Iterator[BadInput]:
+    read: Any = read_grades
+    row = '{"query": "q", "node_id": "a", "grade": 2}\n'
+    for wrong, data, error, text in (
+        ("no grade", row.replace("grade", "stars"), InvalidFileError, "line 1 has no 'grade'"),
+        ("half a grade", row.replace("2", "2.5"), InvalidFileError, "grade is 2.5; expected a wh"),
+        ("a word", row.replace("2", '"good"'), InvalidFileError, "grade is 'good'; expected"),
+        ("ten digits", row.replace("2", "2" * 10), InvalidFileError, "expected a whole number"),
+        ("infinity", row.replace("2", "Infinity"), InvalidFileError, "grade is inf; expected"),
+        ("an empty query", row.replace('"q"', '" "'), InvalidFileError, "is an empty text"),
+        ("nothing relevant", row.replace("2", "0"), InvalidDatasetError, "None of the 1 rows"),
+        ("truncated JSON", row[:20], InvalidFileError, "line 1 is not JSON"),
+    ):
+        call = partial(lambda d: read(d / "log.jsonl"))
+        yield from rows("read_grades", error, (wrong, call, text), given=holds("log.jsonl", data))
+    missing = "There is no file .*no.csv; expected"
+    yield from rows(
+        "read_grades", MissingFileError, ("no file", lambda d: read(d / "no.csv"), missing)
+    )
+    yield from rows(
+        "read_grades", InvalidOptionError, ("None", lambda _: read(None), "path is None")
+    )
+
+
+def _trec() -> Iterator[BadInput]:
+    for wrong, data, error, text in (
+        ("three fields", "q 0 d\n", InvalidFileError, "line 1 has 3 fields; expected TREC qrels"),
+        ("a grade in words", "q 0 d good\n", InvalidFileError, "line 1 has a grade that is no wh"),
+        ("half a grade", "q 0 d 1.5\n", InvalidFileError, "line 1 has a grade that is no whole"),
+        ("a judgement twice", "q 0 d 1\nq 0 d 2\n", InvalidFileError, "'q' a second time"),
+        ("nothing relevant", "q 0 d 0\n", InvalidDatasetError, "none of them has a document"),
+        ("nothing", "", InvalidDatasetError, "has 0 queries"),
+        ("other bytes", b"\xff", InvalidFileError, "is not UTF-8 text"),
+    ):
+        call = partial(lambda d: read_qrels(d / "q"))
+        yield from rows("read_qrels", error, (wrong, call, text), given=holds("q", data))
+    no_file = ("no file", lambda d: read_qrels(d / "no"), "There is no file")
+    yield from rows("read_qrels", MissingFileError, no_file)
+
+    spaced = {**GOOD, "corpus": {"p": "one", "s t": "two"}, "relevant_docs": {"q": ["s t"]}}
+    spaced["queries"] = {"q": "why?"}
+    yield from rows(
+        "write_qrels",
+        InvalidDatasetError,
+        ("an id with a space", lambda d: write_qrels(spaced, d / "q"), "'s t' is empty or has wh"),
+        ("no set", lambda d: write_qrels([], d / "q"), "A list without queries"),
+    )
+    yield from rows(
+        "write_qrels",
+        InvalidFileError,
+        ("a directory", lambda d: write_qrels(GOOD, d), "is a directory"),
+    )
+    for wrong, name, data, text in (
+        ("no object", "corpus.jsonl", "[]", "corpus.jsonl, line 1 is no JSON object"),
+        ("no text", "corpus.jsonl", '{"_id": "p"}', "line 1 is no JSON object with a text for _id"),
+        ("a number as id", "queries.jsonl", '{"_id": 1, "text": "why?"}', "is no JSON object"),
+        ("truncated JSON", "queries.jsonl", '{"_id": ', "line 1 is not JSON"),
+        ("an id twice", "queries.jsonl", '{"_id": "q", "text": "x"}\n' * 2, "line 2 has an _id"),
+        ("two columns", "qrels/test.tsv", "q\tp\nq\tp\n", "line 2 has 2 fields"),
+        ("no grade", "qrels/test.tsv", "q\tp\t1\nq\ts\tgood\n", "line 2 has a grade that is no"),
+    ):
+        call = partial(lambda d: read_beir(d))
+        given = partial(_beir_with, name, data)
+        yield from rows("read_beir", InvalidFileError, (wrong, call, text), given=given)
+    given = partial(_beir_with, "qrels/test.tsv", "q\tx\t1\n")
+    unknown = ("an unknown passage", lambda d: read_beir(d), "not in the corpus: 'x'")
+    yield from rows("read_beir", InvalidDatasetError, unknown, given=given)
+    yield from rows(
+        "read_beir", MissingFileError, ("no folder", lambda d: read_beir(d / "no"), "no file")
+    )
+    for split in ("", "../up", "a/b", None, 3):
+        case = (f"split={split!r}", partial(lambda s, d: read_beir(d, s), split), "split is ")
+        yield from rows("read_beir", InvalidOptionError, case)
+
+    tab = {**GOOD, "queries": {"q\t": "why?"}, "relevant_docs": {"q\t": ["p"]}}
+    for wrong, splits, error, text in (
+        ("no split", {}, InvalidOptionError, "give the question sets by name"),
+        ("one set", [GOOD], InvalidOptionError, "give the question sets by name"),
+        ("a path as split", {"../up": GOOD}, InvalidOptionError, "split is "),
+        ("a tab in an id", {"test": tab}, InvalidDatasetError, "has a tab or a line break in it"),
+    ):
+        call = partial(lambda s, d: write_beir(s, d / "new"), splits)
+        yield from rows("write_beir", error, (wrong, call, text))
+    yield from rows(
+        "write_beir",
+        InvalidFileError,
+        ("a full folder", lambda d: write_beir({"test": GOOD}, d), "has something in it already"),
+        ("a file", lambda d: write_beir({"test": GOOD}, d / "mine"), "is a file"),
+        given=holds("mine", "years of work"),
+    )
+
+
+def _beir_with(name: str, data: str, directory: Path) -> None:
+    write_beir({"test": GOOD}, directory / "made")
+    for path in [*(directory / "made").rglob("*")]:
+        if path.is_file():
+            target = directory / path.relative_to(directory / "made")
+            target.parent.mkdir(exist_ok=True)
+            path.rename(target)
+    (directory / name).write_text(data)
+
+
 def _generated(way: Callable[..., Any], nodes: Any, options: dict[str, Any], d: Path) -> object:
     defaults = {"llm": ScriptedLLM(), "verbose": False, "output_path": d / "set.json"}
     found = way(nodes, **{**defaults, **options})
@@ -243,6 +353,9 @@ def _generation() -> Iterator[BadInput]:
             ("retries as text", [node], {"retry_limit": "3"}, InvalidOptionError, "is '3'"),
             ("save_every=0", [node], {"save_every": 0}, InvalidOptionError, "save_every is 0"),
             ("another word", [node], {"on_failure": "stop"}, InvalidOptionError, "is 'stop'"),
+            ("no id", [node], {"ask_about": []}, InvalidOptionError, "ask_about is of type list"),
+            ("one id", [node], {"ask_about": "n"}, InvalidOptionError, "ask_about is of type str"),
+            ("an id of none", [node], {"ask_about": ["x"]}, InvalidOptionError, "such as 'x'"),
             ("no passage", [node], _prompt("{x}"), InvalidOptionError, "nothing is known for"),
             ("an open brace", [node], _prompt("{"), InvalidOptionError, "is not a template"),
             ("a number as prompt", [node], _prompt(3), InvalidOptionError, "is not a template"),
@@ -260,6 +373,13 @@ def _generation() -> Iterator[BadInput]:
             InvalidFileError,
             ("another file's path", call, "Questions cannot be added to it"),
             given=holds("set.json", "[]"),
+        )
+        graded = json.dumps({**GOOD, "grades": {"q": {"p": 2}}})
+        yield from rows(
+            way.__name__,
+            InvalidFileError,
+            ("a graded set", call, "has grades, which would be lost"),
+            given=holds("set.json", graded),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def generate_qa_embedding_pairs(
     num_workers: int = 1,
     metadata_mode: MetadataMode = MetadataMode.EMBED,
     prompt_metadata_mode: MetadataMode = MetadataMode.NONE,
+    ask_about: Collection[str] | None = None,
 ) -> EmbeddingQAFinetuneDataset:
     """Ask a language model for questions about each node, and return them with their passages.
 
@@ -83,6 +84,8 @@ def generate_qa_embedding_pairs(
             that are stored; LlamaIndex's own function leaves the metadata out (``NONE``).
         prompt_metadata_mode: which form of a node the language model reads; by default the text
             without metadata, which often holds paths and dates that nobody asks about.
+        ask_about: ids of the nodes to ask about, where that is not all of them; the others are
+            passages of the corpus, and keep the questions that earlier calls got about them.
 
     Returns:
         The questions in the order of the nodes, with ids made of node id and question; the corpus
@@ -108,6 +111,7 @@ def generate_qa_embedding_pairs(
         num_workers=num_workers,
         metadata_mode=metadata_mode,
         prompt_metadata_mode=prompt_metadata_mode,
+        ask_about=ask_about,
     )
     with run.open() as pending:
         _ask_in_threads(run, pending)
@@ -128,6 +132,7 @@ async def agenerate_qa_embedding_pairs(
     num_workers: int = 1,
     metadata_mode: MetadataMode = MetadataMode.EMBED,
     prompt_metadata_mode: MetadataMode = MetadataMode.NONE,
+    ask_about: Collection[str] | None = None,
 ) -> EmbeddingQAFinetuneDataset:
     """Do what :func:`generate_qa_embedding_pairs` does, through the model's async call.
 
@@ -147,6 +152,7 @@ async def agenerate_qa_embedding_pairs(
         num_workers=num_workers,
         metadata_mode=metadata_mode,
         prompt_metadata_mode=prompt_metadata_mode,
+        ask_about=ask_about,
     )
     with run.open() as pending:
         await _ask_in_tasks(run, pending)
@@ -185,6 +191,11 @@ def _ask_in_threads(run: GenerationRun, pending: Sequence[Passage]) -> None:
                 failures.append(error)
     if failures:
         raise failures[0]
+
+
+# A notebook's interrupt is a callback that does not wake its event loop: a loop that slept on
+# would notice it when the next answer comes.
+_AWAKE_SECONDS = 0.25
 
 
 async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
@@ -230,7 +241,9 @@ async def _ask_in_tasks(run: GenerationRun, pending: Sequence[Passage]) -> None:
             # Requests under way are paid for: their answers are waited for and kept when another
             # request has failed, and for a moment when the caller has cancelled this task (once;
             # twice ends it).
-            await asyncio.shield(asyncio.gather(*workers, return_exceptions=True))
+            under_way = set(workers)
+            while under_way:
+                _, under_way = await asyncio.wait(under_way, timeout=_AWAKE_SECONDS)
         except asyncio.CancelledError:
             stop.set()
             await asyncio.wait(workers, timeout=GRACE_SECONDS)

@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,7 +17,6 @@ from typing import Literal, get_args
 from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index.core.settings import Settings
-from tqdm.auto import tqdm
 
 from llama_index_adapters.checks import as_path, require_one_of, require_whole
 from llama_index_adapters.errors import (
@@ -38,6 +37,7 @@ from llama_index_adapters.questions.question_set import (
 )
 from llama_index_adapters.services.errors import Failure
 from llama_index_adapters.services.identity.identity import identity_of
+from llama_index_adapters.services.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,7 @@ class GenerationRun:
         num_workers: int,
         metadata_mode: MetadataMode,
         prompt_metadata_mode: MetadataMode,
+        ask_about: Collection[str] | None = None,
     ) -> None:
         for name, value in (
             ("num_questions_per_chunk", num_questions),
@@ -105,6 +106,8 @@ class GenerationRun:
         self._passages = _passages(
             nodes, template, num_questions, metadata_mode, prompt_metadata_mode
         )
+        asked = _checked_ids(ask_about, {node.node_id for node in nodes})
+        self._asked = asked & {passage.node_id for passage in self._passages}
         self.llm = Settings.llm if llm is None else llm
         if not isinstance(self.llm, LLM):
             raise InvalidOptionError(
@@ -135,11 +138,13 @@ class GenerationRun:
             if found is not None:
                 self._adopt(found)
             pending = [
-                passage for passage in self._passages if passage.prompt and not self._entry(passage)
+                passage
+                for passage in self._passages
+                if passage.prompt and passage.node_id in self._asked and not self._entry(passage)
             ]
-            done = len(self._passages) - len(pending)
-            with tqdm(
-                total=len(self._passages),
+            done = len(self._asked) - len(pending)
+            with progress_bar(
+                total=len(self._asked),
                 initial=done,
                 desc="Generating questions",
                 unit="node",
@@ -240,12 +245,18 @@ class GenerationRun:
         if path is None or not path.exists():
             return None
         try:
-            return read_mappings(path)
+            found = read_mappings(path)
         except InvalidFileError as error:
             raise InvalidFileError(
                 f"{error} Questions cannot be added to it: give another output_path, "
                 "or move the file away."
             ) from error
+        if found.grades:
+            raise InvalidFileError(
+                f"{path} has grades, which would be lost when it is replaced: give another "
+                "output_path."
+            )
+        return found
 
     def _adopt(self, found: QuestionMappings) -> None:
         """Put into the journal what the set at ``output_path`` has: it is going to be replaced."""
@@ -299,6 +310,23 @@ class GenerationRun:
             corpus={passage.node_id: passage.text for passage in self._passages},
             relevant_docs=relevant_docs,
         )
+
+
+def _checked_ids(ids: object, known: set[str]) -> set[str]:
+    if ids is None:
+        return known
+    if isinstance(ids, str) or not isinstance(ids, Collection) or not ids:
+        raise InvalidOptionError(
+            f"ask_about is of type {type(ids).__name__} or empty; give ids of nodes, or leave it "
+            "out to ask about all of them."
+        )
+    unknown = [node_id for node_id in ids if node_id not in known]
+    if unknown:
+        raise InvalidOptionError(
+            f"ask_about has {len(unknown)} ids that are of none of the nodes, such as "
+            f"{unknown[0]!r}."
+        )
+    return set(ids)
 
 
 def _passages(

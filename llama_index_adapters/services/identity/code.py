@@ -52,9 +52,9 @@ def state_of(kind: type) -> frozenset[str]:
     """Return the attributes that a class changes while it works.
 
     They are what it has done so far (a count of calls, a list of texts, a client that is opened
-    when it is needed) and no settings. It works in methods that return something, and in those
-    they call on the same object; what others change, such as ``__init__`` or ``use(model)``, it
-    was told.
+    when it is needed) and no settings. A model works in the methods that LlamaIndex calls, another
+    object in those that return something, and both in those they use on the same object; what
+    others change, such as ``__init__``, ``use(model)`` or ``load(path)``, it was told.
     """
     return _state_of(kind)
 
@@ -70,13 +70,18 @@ def _state_of(kind: Hashable) -> frozenset[str]:
                 methods[node.name] = node
     for name in [name for name, method in methods.items() if _sets_up(method)]:
         del methods[name]
-    pending = [name for name, method in methods.items() if _gives_something(method)]
+    called = _called_by_llama_index(kind)
+    pending = [
+        name
+        for name, method in methods.items()
+        if (name in called if called else _gives_something(method))
+    ]
     working: set[str] = set()
     while pending:
         name = pending.pop()
         if name in methods and name not in working:
             working.add(name)
-            pending += _called_on_itself(methods[name])
+            pending += _used_of_itself(methods[name])
     return frozenset(
         name
         for method in map(methods.__getitem__, working)
@@ -119,15 +124,23 @@ def _gives_something(method: _Method) -> bool:
     return False
 
 
-def _called_on_itself(method: _Method) -> list[str]:
+def _called_by_llama_index(kind: type) -> frozenset[str]:
+    """Return the methods that LlamaIndex knows of a model; none for any other object."""
+    bases = [base for base in kind.__mro__ if base.__module__.startswith("llama_index.core.")]
+    return frozenset(
+        name for base in bases for name, value in vars(base).items() if callable(value)
+    )
+
+
+def _used_of_itself(method: _Method) -> list[str]:
+    """Return what a method takes of its own object: methods it calls, properties it reads."""
     own = method.args.args[0].arg
     return [
-        node.func.attr
+        node.attr
         for node in ast.walk(method)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == own
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == own
     ]
 
 

@@ -2,9 +2,9 @@
 
 Counted are the class with its module, and the code of a class that is in nobody's package; fields,
 private attributes and those of objects it holds; the content of files it names; weights in memory.
-Left out, by their names, are credentials, batch sizes, timeouts and the like; an endpoint, unless
-nothing else names the model; and what methods change while the model works. What cannot be read
-makes the identity one of this process.
+Left out, by their names, are credentials, batch sizes, timeouts and the like; an endpoint, where a
+name was given that stands for the model; and what methods change while the model works. What
+cannot be read makes the identity one of this process.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 from llama_index.core.bridge.pydantic import BaseModel, SecretStr
 
 from llama_index_adapters.files.content import content_sha256, expanded
+from llama_index_adapters.services.identity.addresses import addresses
 from llama_index_adapters.services.identity.code import (
     changed_by,
     is_own,
@@ -46,6 +47,7 @@ from llama_index_adapters.services.identity.words import (
     changes_nothing,
     is_endpoint,
     is_plumbing,
+    may_be_client,
     names_files,
     names_model,
 )
@@ -60,6 +62,7 @@ _TOKEN = "_llama_index_adapters_token"
 _PROCESS = uuid.uuid4().hex
 _DEEPEST = 8
 _OF_SENTENCE_TRANSFORMERS = frozenset({"prompts", "truncate_dim", "max_seq_length"})
+_TORCH = "torch"
 _PLAIN = (bool, int, float, str, type(None))
 _AS_TEXT = (complex, date, datetime, timedelta, Decimal, uuid.UUID, range, slice)
 
@@ -115,6 +118,8 @@ class _Around(NamedTuple):
     Attributes:
         depth: how deep it is.
         named: whether something around it names the model.
+        placed: whether the name stands for the model wherever it is asked: a name that was given,
+            and not what the class has by itself.
         trusted: whether what holds it is of a package and named, so that an object which cannot
             be read is the one of that name.
         attribute: the attribute that holds it.
@@ -122,6 +127,7 @@ class _Around(NamedTuple):
 
     depth: int = 0
     named: bool = False
+    placed: bool = False
     trusted: bool = False
     attribute: str = ""
 
@@ -187,12 +193,18 @@ class _Description:
         if is_torch_module(kind):
             content["weights"] = module_sha256(value)
             settings = dict(_settings_of_module(value))
+            if getattr(value, "backend", _TORCH) != _TORCH:
+                # What computes is then no weight of the module, and which file it was is not kept.
+                self.unread.append(f"{value.backend} in {named(kind)}")
         else:
             state = state_of(kind)
             settings = {name: held for name, held in _settings_of(value) if name not in state}
             if not (settings or _can_hold_settings(value) or around.trusted):
                 self.unread.append(f"{around.attribute}: {named(kind)}".removeprefix(": "))
-        is_named = around.named or any(names_model(name, item) for name, item in settings.items())
+        names = _names_in(value, settings)
+        nested = [item for item in settings.values() if isinstance(item, Mapping)]
+        is_named = around.named or bool(names) or any(_names_in(None, item) for item in nested)
+        is_placed = around.placed or any(given for _, given in names)
         trusted = is_named and not is_own(kind)
         files = model_files(value)
         if files is not None:
@@ -200,7 +212,7 @@ class _Description:
         if "fingerprint" in settings:
             # An adapter is known by its weights, not by its folder.
             settings.pop("adapter_path", None)
-        within = around._replace(named=is_named, trusted=trusted)
+        within = around._replace(named=is_named, placed=is_placed, trusted=trusted)
         content["settings"] = self._attributes(settings.items(), within)
         return content
 
@@ -208,15 +220,47 @@ class _Description:
         described: dict[str, Any] = {}
         for key, value in items:
             name = str(key)
-            if changes_nothing(name) or (around.named and is_endpoint(name)):
+            if around.placed and is_endpoint(name):
+                continue
+            if changes_nothing(name, value):
+                said = self._client(name, value, around)
+                if said is not None:
+                    described[name] = said
                 continue
             if names_files(name) and isinstance(value, str | Path):
                 content = _content_at(value)
-                if content is not None:
+                if content is None and not Path(value).is_absolute() and str(value) != "~":
+                    content = str(value)  # a name, such as that of a repository or a file in it
+                if content:
                     described[name] = content
                 continue
             described[name] = self.of(value, around._replace(attribute=name))
         return described
+
+    def _client(self, name: str, value: Any, around: _Around) -> Any:
+        """Return what a client says; None where that does not count.
+
+        One that somebody wrote may be the model, and so may one that computes itself; of a
+        package's counts where it asks, if no name stands for the model.
+        """
+        kind = type(value)
+        if not may_be_client(name) or issubclass(kind, (*_PLAIN, Mapping, list, tuple)):
+            return None
+        if not is_plumbing(kind) and (is_own(kind) or is_torch_module(kind)):
+            return self.of(value, around._replace(attribute=name))
+        return None if around.placed else addresses(value) or None
+
+
+def _names_in(holder: Any, settings: Mapping[Any, Any]) -> list[tuple[str, bool]]:
+    """Return the names of a model among settings, and of each whether somebody gave it."""
+    kinds = {type(item).__name__ for item in (holder, *settings.values())}
+    fields = type(holder).model_fields if isinstance(holder, BaseModel) else {}
+    return [
+        (item, name not in fields or item != fields[name].default)
+        for name, item in settings.items()
+        # LangchainEmbedding names a model by its class where nothing else does.
+        if names_model(str(name), item) and item not in kinds
+    ]
 
 
 def _as_text(value: Any) -> Any:
@@ -264,10 +308,8 @@ def _is_plain(value: Any) -> bool:
 def _settings_of(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the settings of an object: fields and private attributes, or whatever it holds."""
     if isinstance(value, BaseModel):
-        for name, field in type(value).model_fields.items():
-            held = getattr(value, name, None)
-            if not field.exclude or isinstance(held, BaseModel):
-                yield name, held
+        for name in type(value).model_fields:
+            yield name, getattr(value, name, None)
         yield from (value.__pydantic_private__ or {}).items()
         extra = value.__pydantic_extra__
         yield from (extra or {}).items()

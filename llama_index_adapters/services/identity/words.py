@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import re
 
-# Somebody's right to ask, or where or how a model runs, or what it has done so far.
-_WITHOUT_EFFECT = re.compile(
+_SECRET = re.compile(
     r"""
-    api | keys? | secrets? | token | passw(or)?d | credentials? | auth | authorization | bearer
-    | cookies? | user | username | organization | org | project | tenant | account | profile | ad
-    | port | proxy | proxies | headers? | a?client s? | ssl | verify | devices? | gpu | cuda
-    | batch | timeout | retr(y|ies) | workers? | threads? | parallel | concurrency | reuse
-    | callbacks? | cache | limiter | progress | verbose | log | logger | logging | alive
-    | lock s? | semaphore | loop | pool | sessions? | executor | calls? | counts? | counter | stats
-    | usage | metrics | history | barrier
+    keys? | secrets? | token | passw(or)?d | credentials? | auth | authorization | bearer | cookies?
     """,
     re.VERBOSE,
 )
+# Somebody's right to ask, or how a model runs, or what it has done so far.
+_WITHOUT_EFFECT = re.compile(
+    r"""
+    user | username | organization | org | project | tenant | account | profile | ad
+    | compartment | port | proxy | proxies | headers? | a?clients? | sdk | conn | connections? | ssl
+    | verify | devices? | gpu | cuda | batch | timeout | retr(y|ies) | workers? | threads?
+    | parallel | concurrency | reuse | callbacks? | cache | stores? | limiter | progress | verbose
+    | log | logger | logging | alive | locks? | semaphore | loop | pool | sessions? | executor
+    | calls? | counts? | counter | stats | usage | metrics | history | barrier
+    """,
+    re.VERBOSE,
+)
+# At the end of a name they say that it changes answers, whatever stands before: user_prompt.
+_WITH_EFFECT = re.compile(
+    r"""
+    prompts? | instructions? | prefix(es)? | suffix(es)? | templates? | models? | tasks? | pooling
+    | dimensions? | dims? | normali[sz]e | revision
+    """,
+    re.VERBOSE,
+)
+_LIMITS = re.compile(r"max | min | limit | length | size", re.VERBOSE)
+_CLIENT = re.compile(r"api | a?clients? | sdk | conn | connections?", re.VERBOSE)
 # Where a model is asked. It counts where nothing else names the model.
-_ENDPOINT = re.compile(r"ur[il] | endpoint | host | hostname | region | location", re.X)
+_ENDPOINT = re.compile(
+    r"ur[il] | endpoints? | hosts? | hosted | hosting | hostname | region | location", re.VERBOSE
+)
 # A path is not a setting, but the files there may be the model: their content counts.
 _FILES = re.compile(r"paths? | folder | dir | directory | file | filename", re.VERBOSE)
-_NAMES = re.compile(r"(model|model_?name|model_?id|deployment(_name|_id)?|engine)")
+_SCRATCH = re.compile(r"downloads? | save | output | te?mp | work | working", re.VERBOSE)
+_NAMES = re.compile(
+    r"""
+    model | model_?(name|id|uid|name_or_path|path|file|dir|folder) | folder_name | engine
+    | ([a-z]+_)?deployment(_name|_id)? | service_id
+    """,
+    re.VERBOSE,
+)
 _UNNAMED = ("", "unknown", "default")
 
 # Packages whose objects carry requests.
@@ -36,14 +60,27 @@ _PLUMBING = re.compile(
 )
 
 
-def changes_nothing(name: str) -> bool:
+def changes_nothing(name: str, value: object) -> bool:
     """Return whether an attribute of this name changes no answer."""
-    return _has_word(name, _WITHOUT_EFFECT)
+    if _has_word(name, _SECRET):
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return not (number and _has_word(name, _LIMITS) and not _has_word(name, _WITHOUT_EFFECT))
+    if _WITH_EFFECT.fullmatch(_words(name)[-1]):
+        return False
+    if "api" in _words(name) and not is_endpoint(name):
+        return True
+    return _has_word(name, _WITHOUT_EFFECT) or (names_files(name) and _has_word(name, _SCRATCH))
+
+
+def may_be_client(name: str) -> bool:
+    """Return whether an attribute of this name may hold what answers, or only asks it."""
+    return _has_word(name, _CLIENT) and not _has_word(name, _SECRET)
 
 
 def is_endpoint(name: str) -> bool:
     """Return whether an attribute of this name says where a model is asked."""
-    return _has_word(name, _ENDPOINT)
+    words = _words(name)
+    return _has_word(name, _ENDPOINT) or (words[-1] == "base" and "api" in words)
 
 
 def names_files(name: str) -> bool:
@@ -66,6 +103,10 @@ def is_plumbing(kind: type) -> bool:
 
 
 def _has_word(name: str, words: re.Pattern[str]) -> bool:
-    """Return whether ``apiKey``, ``api_key`` or ``X-Api-Key`` contains one of the words."""
+    return any(words.fullmatch(word) for word in _words(name))
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of ``apiKey``, ``api_key`` or ``X-Api-Key``: at least one."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", str(name)).lower()
-    return any(words.fullmatch(word) for word in re.split(r"[^a-z0-9]+", spaced))
+    return [word for word in re.split(r"[^a-z0-9]+", spaced) if word] or [""]

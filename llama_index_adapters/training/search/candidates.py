@@ -15,7 +15,7 @@ from llama_index_adapters.adapters.learned.linear import IdentityAdapter, Linear
 from llama_index_adapters.adapters.learned.new import new_adapter
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
-from llama_index_adapters.training.closed_form import regression, whitening
+from llama_index_adapters.training.closed_form import difference_whitening, regression, whitening
 from llama_index_adapters.training.frames import Frame, linear
 from llama_index_adapters.training.options import TrainingOptions
 from llama_index_adapters.training.search.remember import memory_of
@@ -25,6 +25,8 @@ PASSAGE_POWERS = (0.125, 0.25, 0.375)
 BOTH_POWERS = (0.25, 0.25)
 # How strongly a regression is pulled toward the identity.
 PULLS = (10.0, 3.0, 1.0, 0.1)
+# The power of the inverse second moment of the differences between queries and their passages.
+DIFFERENCE_POWER = 0.35
 
 
 class Method(IntEnum):
@@ -148,18 +150,34 @@ def _whitening(
 
 
 def regressions(passage_power: float, frame: Frame) -> list[Candidate]:
-    """Return regressions on the labels, each followed by one whitening of the passages."""
-    return [_regression(pull, passage_power, frame) for pull in PULLS]
+    """Return regressions on the labels, each followed by one whitening of the passages.
+
+    Queries of the passages' own model are whitened by their differences first; the strongest pull
+    leaves that alone.
+    """
+    pulls: list[float | None] = [*PULLS]
+    if frame.weight is None:
+        pulls.insert(0, None)
+    return [_regression(pull, passage_power, frame) for pull in pulls]
 
 
-def _regression(pull: float, passage_power: float, frame: Frame) -> Candidate:
+def _regression(pull: float | None, passage_power: float, frame: Frame) -> Candidate:
+    """Return one of them; without a pull there is no regression."""
+
     def build(data: VectorDataset, corpus: FloatArray, seed: int) -> BaseAdapter:
         weight = whitening(corpus, passage_power=passage_power, similarity=data.similarity)
-        return linear(weight @ regression(data, pull=pull, around=frame.weight))
+        if pull is not None:
+            weight = weight @ regression(data, pull=pull, around=frame.weight)
+        if frame.weight is None:
+            weight = weight @ difference_whitening(data, power=DIFFERENCE_POWER)
+        return linear(weight)
 
-    after = _whitening(passage_power, 0.0, lambda data: [], frame)
-    name = f"regression, pull {pull:g}, {after.name}"
-    return Candidate(name, Complexity(Method.REGRESSION, 1 / pull), build)
+    name = _whitening(passage_power, 0.0, lambda data: [], frame).name
+    if frame.weight is None:
+        name += f", differences {DIFFERENCE_POWER:g}"
+    if pull is not None:
+        name = f"regression, pull {pull:g}, {name}"
+    return Candidate(name, Complexity(Method.REGRESSION, 1 / pull if pull else 0.0), build)
 
 
 def linear_from(start: Candidate, options: TrainingOptions, dim: int) -> Candidate:

@@ -19,6 +19,7 @@ from llama_index_adapters.training.holdout import (
     hold_out,
     holdout_unit,
     most_judged,
+    why_none_held_out,
 )
 from llama_index_adapters.training.mining import searched_once
 from llama_index_adapters.training.options import TrainingOptions
@@ -122,7 +123,7 @@ def folds_of(
         count = len(train.queries)
         raise InvalidVectorsError(
             f"{count} {'query' if count == 1 else 'queries'} cannot be split by {unit} to judge "
-            "adapters. Give more queries, or a validation set of their own."
+            f"adapters. {why_none_held_out(train, unit)}"
         )
     return [replace(fold, train=searched_once(fold.train)) for fold in folds]
 

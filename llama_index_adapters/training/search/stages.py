@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from llama_index_adapters.adapters.families import kind_of
 from llama_index_adapters.adapters.learned.base import BaseAdapter
 from llama_index_adapters.errors import InvalidVectorsError
 from llama_index_adapters.retrieval.arrays import FloatArray
 from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from llama_index_adapters.services.progress import progress_bar
 from llama_index_adapters.training.frames import first_frame, further_frames
 from llama_index_adapters.training.holdout import expected_unseen_share
 from llama_index_adapters.training.loop import train_adapter
@@ -153,7 +153,9 @@ class AdapterSearch:
         n_judged = max(len(fold.validation.queries) for fold in self._folds)
         with (
             training_threads(self._train, n_judged=n_judged, options=self._options),
-            tqdm(desc="Trials", unit="trial", disable=not self._session.show_progress) as self._bar,
+            progress_bar(
+                desc="Trials", unit="trial", disable=not self._session.show_progress
+            ) as self._bar,
         ):
             outlook = outlook_of(self._folds, CERTAINTY)
             if outlook is not None:
