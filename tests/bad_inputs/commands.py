@@ -239,11 +239,8 @@ def _report() -> Iterator[BadInput]:
         ("no adapter", f"{{d}}/no {line} -o {{d}}/new.html", "no is not there"),
         ("no page to write", f"{{d}}/adapter {line}", "--output"),
         ("a folder for a page", f"{{d}}/adapter {line} -o {{d}}/mine", "a folder"),
-        (
-            "no other adapter",
-            f"{{d}}/of-any {line} -o {{d}}/n --beside {{d}}/no",
-            "no is not there",
-        ),
+        ("no other adapter", f"{{d}}/of-any {{d}}/no {line} -o {{d}}/n", "no is not there"),
+        ("one twice", f"{{d}}/adapter {{d}}/adapter {line} -o {{d}}/n", "named twice"),
         ("no question set", "{d}/adapter {d}/no.json -o {d}/new.html", "no.json"),
     )
 
