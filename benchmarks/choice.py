@@ -124,7 +124,11 @@ def draw(law: Law, n_questions: int, seed: int) -> tuple[VectorDataset, VectorDa
             length = _NOISE * np.abs(rng.standard_t(2, size=count))
         noise = rng.normal(size=(count, DIM)) * length[:, None] / np.sqrt(DIM)
         queries = (passages + law.signal * turned)[rows] + noise
-        return VectorDataset(queries, passages, Relevance.from_rows(rows[:, None].tolist()))
+        return VectorDataset(
+            queries.astype(np.float32),
+            passages.astype(np.float32),
+            Relevance.from_rows(rows[:, None].tolist()),
+        )
 
     return part(n_questions, fresh=False), part(N_FRESH, fresh=True)
 
@@ -189,7 +193,8 @@ def table(runs: Sequence[Run]) -> str:
         f"{DIM} dimensions, {N_PASSAGES} passages, no validation set. *Kept*: the result was not "
         f"the identity. *Harm*: the mean nDCG@10 of {N_FRESH:,} fresh questions fell by more than "
         f"{-HARM:g}. Intervals are Clopper and Pearson's, {_CONFIDENCE:.0%}. *Gain* is the mean on "
-        "fresh questions over all runs, kept or not.",
+        "fresh questions over all runs, kept or not. A full benchmark has "
+        f"{max(RUNS.values())} runs of each cell, {min(RUNS.values())} of the largest.",
         "",
         *(f"- *{name}*: {law.about}." for name, law in LAWS.items()),
         "",

@@ -49,17 +49,25 @@ def _different(data: VectorDataset) -> Weight:
     return difference_whitening(data, power=DIFFERENCE_POWER)
 
 
+def _regressed(data: VectorDataset, pull: float = 10) -> Weight:
+    weight: Weight = _white(data) @ regression(data, pull=pull)
+    return weight
+
+
+def _both(first: Weight, last: Weight) -> Weight:
+    weight: Weight = last @ first
+    return weight
+
+
 VARIANTS: dict[str, Callable[[VectorDataset], Weight]] = {
     "whitening": _white,
     "differences": _different,
-    "whitening, differences": lambda data: _white(data) @ _different(data),
-    "whitening, regression": lambda data: _white(data) @ regression(data, pull=10),
-    "whitening, regression, differences": lambda data: (
-        _white(data) @ regression(data, pull=10) @ _different(data)
-    ),
-    "whitening, regression with pull 3": lambda data: _white(data) @ regression(data, pull=3),
-    "whitening, regression with pull 3, differences": lambda data: (
-        _white(data) @ regression(data, pull=3) @ _different(data)
+    "whitening, differences": lambda data: _both(_different(data), _white(data)),
+    "whitening, regression": _regressed,
+    "whitening, regression, differences": lambda data: _both(_different(data), _regressed(data)),
+    "whitening, regression with pull 3": lambda data: _regressed(data, 3),
+    "whitening, regression with pull 3, differences": lambda data: _both(
+        _different(data), _regressed(data, 3)
     ),
 }
 """Each makes a map of queries from training questions and the corpus."""

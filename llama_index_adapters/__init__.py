@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from llama_index_adapters.index.pages import Page, Reading
     from llama_index_adapters.index.read import read_index
     from llama_index_adapters.index.registry import register_reader
+    from llama_index_adapters.index.rewrite import rewrite_index
     from llama_index_adapters.questions.combine import merge_datasets, sample_queries
     from llama_index_adapters.questions.generation.generate import (
         agenerate_qa_embedding_pairs,
@@ -114,6 +115,7 @@ _HOMES = {
     "read_qrels": "questions.trec",
     "read_queries": "questions.logs",
     "register_reader": "index.registry",
+    "rewrite_index": "index.rewrite",
     "sample_queries": "questions.combine",
     "split_by_passage": "questions.split",
     "split_by_query": "questions.split",
@@ -169,6 +171,7 @@ __all__ = [
     "read_qrels",
     "read_queries",
     "register_reader",
+    "rewrite_index",
     "sample_queries",
     "split_by_passage",
     "split_by_query",

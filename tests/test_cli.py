@@ -317,6 +317,13 @@ def test_generate_then_finetune(run, monkeypatch, base, place):
 # What goes wrong; more of it is in tests/bad_inputs/commands.py
 
 
+def test_fewer_dimensions_say_how_an_index_is_copied(run, base):
+    status, shown, _ = run(f"{finetune(adapter='auto')} --target-dim 4")
+    assert status == 0
+    assert "dimensions to 4" in " ".join(shown.split())
+    assert "rewrite_index(index, embed_model, empty_vector_store)" in shown
+
+
 def test_a_wrong_command_line(run):
     assert "nonsense" in refused(run("nonsense"))
     assert "TRAIN.json" in refused(run("finetune"))

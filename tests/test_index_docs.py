@@ -13,6 +13,7 @@ from tests.documents import ROOT, blocks
 PAGE = "docs/index.md"
 QUERY_MODELS = "docs/query-models.md"
 QUESTIONS = "docs/questions.md"
+FEWER_DIMENSIONS = "docs/fewer-dimensions.md"
 
 
 @pytest.mark.local_model
@@ -61,6 +62,21 @@ def test_blocks_about_questions_print_what_they_say(tmp_path, monkeypatch, capsy
         said += [line.partition("  # ")[2].partition(": a folder")[0] for line in lines]
     assert capsys.readouterr().out.splitlines() == said
     assert session["labels"]["Can I send it back?"] == {"n3": 1}
+
+
+@pytest.mark.local_model
+def test_blocks_about_fewer_dimensions_run(tmp_path, monkeypatch, capsys):
+    """One after the other; the copy has the nodes, and vectors of as many dimensions as asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    session: dict[str, object] = {"__name__": "page"}
+    for block in blocks(FEWER_DIMENSIONS, "python"):
+        code = "\n" * (block.line - 1) + block.code
+        exec(compile(code, ROOT / FEWER_DIMENSIONS, "exec"), session)
+    vectors = session["smaller"].vector_store.data.embedding_dict
+    assert {len(vector) for vector in vectors.values()} == {128}
+    assert set(vectors) == {"returns", "warranty", "shipping", "billing"}
+    assert "Of 384 dimensions to 128" in " ".join(capsys.readouterr().out.split())
 
 
 def test_blocks_that_need_a_key_compile():

@@ -703,8 +703,7 @@ class TestHostileConfig:
 class TestMoreThanThisReleaseDoes:
     """What the format can say already: it is read, and refused by whoever would compute."""
 
-    @pytest.mark.parametrize("load", [load_saved, load_adapter])
-    def test_a_map_of_passages(self, directory, load):
+    def test_a_map_of_passages_to_other_dimensions(self, directory):
         arguments = {"in_features": DIM, "out_features": 2, "bias": False, "rank": None}
         weight = np.ones((2, DIM), np.float32)
         rewrite(
@@ -716,10 +715,21 @@ class TestMoreThanThisReleaseDoes:
         assert stored.config.passages.arguments == arguments
         np.testing.assert_array_equal(stored.parts["passages"]["linear.weight"], weight)
         assert set(stored.query_arrays) == {"linear.weight", "linear.bias"}
-        with pytest.raises(
-            InvalidAdapterError, match=r"maps passages too.*Upgrade llama-index-adapters"
-        ):
-            load(directory)
+        with pytest.raises(InvalidAdapterError, match=r"passages from 6 to 2; expected the same"):
+            load_saved(directory)
+
+    @pytest.mark.parametrize("change", [{"result_length": 1.0}, {"kind": "custom"}])
+    def test_a_map_of_passages_in_another_way(self, directory, change):
+        half = {"kind": "linear", "arguments": {"in_features": DIM, "out_features": DIM}}
+        weight = np.ones((DIM, DIM), np.float32)
+        half["arguments"] |= {"bias": False, "rank": None}
+        rewrite(
+            directory,
+            lambda config: config.update(passages={**half, **change}),
+            {"passages.linear.weight": weight},
+        )
+        with pytest.raises(InvalidAdapterError, match=r"passages in a way of its own.*Upgrade"):
+            load_saved(directory)
 
     @pytest.mark.parametrize("load", [load_saved, load_adapter])
     def test_several_query_models_that_enter_as_they_come(self, directory, load):

@@ -9,12 +9,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from jinja2.utils import htmlsafe_json_dumps
 
 from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.report import write_report
+from llama_index_adapters.report import plots, write_report
 from llama_index_adapters.report.measure import (
     first_relevant_ranks,
     measure,
@@ -182,6 +183,18 @@ def test_long_passages_do_not_make_it_too_large(written):
         relevant_docs=QUESTIONS.relevant_docs,
     )
     assert len(written(long).encode()) < MAX_BYTES
+
+
+@pytest.mark.parametrize("name", ["检索" * 50, "<&" * 50, "\N{FIRE}" * 50])
+def test_names_of_many_questions_are_cut_until_they_fit(name):
+    """JSON within a page writes some characters in six or twelve bytes."""
+    labels = plots._labels([name] * plots.MAX_POINTS)
+    assert sum(len(htmlsafe_json_dumps(label)) for label in labels) < 1_100_000
+    assert len(labels) == plots.MAX_POINTS
+
+
+def test_names_of_few_questions_are_shown_in_full():
+    assert plots._labels(["a question of some words"]) == ["a question of some words"]
 
 
 def test_ranks_are_those_of_the_first_relevant_passage():

@@ -15,6 +15,7 @@ import pytest
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.schema import TextNode
+from llama_index.core.vector_stores.simple import SimpleVectorStore
 
 import llama_index_adapters
 from llama_index_adapters import (
@@ -37,6 +38,7 @@ from llama_index_adapters import (
     read_qrels,
     read_queries,
     register_reader,
+    rewrite_index,
     sample_queries,
     split_by_passage,
     split_by_query,
@@ -50,6 +52,7 @@ from llama_index_adapters.errors import AdaptersError
 from tests.bad_inputs.rows import EYE, ROWS
 from tests.fakes import CountingEmbedding, ScriptedLLM, synonym_questions
 from tests.faulty_openai import DIMENSION, KEY, FaultyOpenAI, llm_of, model_of
+from tests.rewriting import halved, indexed_simply
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_waits")]
 
@@ -191,6 +194,21 @@ def index_of(text: Any, model: Any = None, vector: Any = None, **options: Any) -
     return read_index(store, model, show_progress=False, **options)
 
 
+class RefusingStore(SimpleVectorStore):
+    """A vector store that repeats what it was given."""
+
+    stores_text: bool = True
+
+    def add(self, nodes: Any, **options: Any) -> Any:
+        raise ValueError(f"cannot store {nodes[0].get_content()}")
+
+
+def rewritten(directory: Path) -> Any:
+    index = indexed_simply([TextNode(text=MARKER, id_="n")])
+    adapter = halved(directory / "adapter", CountingEmbedding())
+    return rewrite_index(index, adapter, RefusingStore(), show_progress=False)
+
+
 def file(name: str, content: str) -> Callable[[Path], Path]:
     def write(directory: Path) -> Path:
         (directory / name).write_text(content, encoding="utf-8")
@@ -318,6 +336,7 @@ WRONG: dict[str, Callable[[Path], object]] = {
     "read_index: lists of texts": lambda d: index_of([MARKER]),
     "read_index: another model": lambda d: index_of(MARKER, MODEL),
     "read_index: a model that answers texts": lambda d: index_of(MARKER, answering([MARKER])),
+    "rewrite_index": rewritten,
     "VectorDataset": lambda d: VectorDataset(WITH_TEXT, EYE, ROWS),
     "EmbeddingAdapterFinetuneEngine: text": lambda d: engine(d, MARKER),
     "EmbeddingAdapterFinetuneEngine: a list": lambda d: engine(d, [MARKER]),

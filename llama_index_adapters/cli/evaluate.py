@@ -123,8 +123,7 @@ def evaluate(
     """Compare base and adapted on a question set."""
     if against is not None and len(directories) > 1:
         raise typer.BadParameter("--against compares one DIR with the adapter in use.")
-    if len(set(directories)) < len(directories):
-        raise typer.BadParameter("the same DIR is named twice.")
+    refuse_twice(directories)
     from llama_index_adapters.serving.saved import load_saved
     from llama_index_adapters.vectors.identity import IdentifiedModel
 
@@ -234,17 +233,27 @@ class _Measuring:
     def _opened(
         self, path: Path, saved: SavedAdapter
     ) -> tuple[AdapterEmbeddingModel, list[BaseEmbedding] | None]:
-        return opened_adapter(path, saved, self.name, self.base_model, self.query_models)
+        return opened(path, saved, self.name, self.base_model, self.query_models)
 
 
-def opened_adapter(
+def refuse_twice(directories: Sequence[Path]) -> None:
+    """Refuse directories that are not distinct.
+
+    Raises:
+        BadParameter: when the same one is named twice.
+    """
+    if len(set(directories)) < len(directories):
+        raise typer.BadParameter("the same DIR is named twice.")
+
+
+def opened(
     path: Path,
     saved: SavedAdapter,
     base_name: str,
     base_model: BaseEmbedding,
     query_names: Sequence[str],
 ) -> tuple[AdapterEmbeddingModel, list[BaseEmbedding] | None]:
-    """Return a saved adapter with the models it asks, opened by their names, and these.
+    """Return a saved adapter with the models it asks, opened by their names, and those models.
 
     Raises:
         InvalidOptionError: when a model cannot be opened by the name that the adapter has of it.

@@ -155,6 +155,15 @@ UnseenShareOption = Annotated[
         show_default="estimated from TRAIN.json",
     ),
 ]
+TargetDimOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Map questions and passages to N dimensions, for an index that rewrite_index copies.",
+        show_default="the model's, and passages stay as they are",
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(
@@ -184,6 +193,7 @@ def finetune(
     learning_rate: LearningRateOption = None,
     bias: BiasOption = None,
     unseen_share: UnseenShareOption = None,
+    target_dim: TargetDimOption = None,
     seed: SeedOption = TrainingOptions.seed,
     device: DeviceOption = TrainingOptions.device,
 ) -> None:
@@ -211,6 +221,7 @@ def finetune(
     given = {
         "learning_rate": learning_rate,
         "unseen_share": unseen_share,
+        "target_dim": target_dim,
         "query_embed_models": query_models,
     }
     how |= {name: value for name, value in given.items() if value is not None}
@@ -232,7 +243,7 @@ def finetune(
     if test is not None:
         show_role_of_passages(out, test, finetuned, without, asked=also_without_passages)
     show_adapter(out, finetuned, json)
-    show_use(out, output, embed_model, query_names)
+    show_use(out, output, embed_model, query_names, maps_passages=target_dim is not None)
 
 
 @dataclass(frozen=True)

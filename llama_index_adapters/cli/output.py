@@ -75,7 +75,12 @@ def show_command(out: Console, command: str) -> None:
 
 
 def show_use(
-    out: Console, path: Path, embed_model: str, query_embed_models: Sequence[str] = ()
+    out: Console,
+    path: Path,
+    embed_model: str,
+    query_embed_models: Sequence[str] = (),
+    *,
+    maps_passages: bool = False,
 ) -> None:
     """Show the lines of Python that put an adapter into a retriever."""
     own = "from llama_index_adapters import "
@@ -83,6 +88,8 @@ def show_use(
     lines, expressions = zip(*map(code_for, names), strict=True)
     ours = ["AdapterEmbeddingModel", *(line.removeprefix(own) for line in lines if own in line)]
     imports = sorted({line for line in lines if own not in line})
+    if maps_passages:
+        ours.append("rewrite_index")
     imports.append(own + ", ".join(dict.fromkeys(ours)))
     if not query_embed_models:
         opened = [f'embed_model = AdapterEmbeddingModel({expressions[0]}, "{path}")']
@@ -93,8 +100,17 @@ def show_use(
         opened.append(
             f'embed_model = AdapterEmbeddingModel(base, "{path}", query_embed_models=[{models}])'
         )
-    code = (*imports, *opened, "retriever = index.as_retriever(embed_model=embed_model)")
-    out.print("To use it with the index you have:\n")
+    code = [*imports, *opened, "retriever = index.as_retriever(embed_model=embed_model)"]
+    if maps_passages:
+        code[-1:] = [
+            "smaller = rewrite_index(index, embed_model, empty_vector_store)",
+            "retriever = smaller.as_retriever()",
+        ]
+    out.print(
+        "To copy the index you have, without embedding anything:\n"
+        if maps_passages
+        else "To use it with the index you have:\n"
+    )
     show_command(out, "\n  ".join(code))
 
 

@@ -11,7 +11,8 @@ from llama_index_adapters.cli.evaluate import (
     AdapterDirectories,
     EmbedModelOption,
     TestFile,
-    opened_adapter,
+    opened,
+    refuse_twice,
 )
 from llama_index_adapters.cli.options import (
     QueryModelOption,
@@ -35,7 +36,7 @@ For example:
 
 \b
   llama-index-adapters report adapter test.json --output report.html
-  llama-index-adapters report may june test.json --output report.html
+  llama-index-adapters report new adapter test.json -o report.html
 """
 
 
@@ -53,8 +54,7 @@ def report(
     seed: SeedOption = 0,
 ) -> None:
     """Write a report of one or several adapters."""
-    if len(set(directories)) < len(directories):
-        raise typer.BadParameter("the same DIR is named twice.")
+    refuse_twice(directories)
     from llama_index_adapters.report import write_report
     from llama_index_adapters.serving.saved import load_saved
 
@@ -64,12 +64,10 @@ def report(
     base_model = models.open_embed_model(name)
     # A page that is sent around need not say where the adapter lies.
     unique = len({path.name for path in saved}) == len(saved)
-    shown = {
-        (unique and path.name) or str(path): opened_adapter(
-            path, one, name, base_model, query_embed_model or ()
-        )[0]
-        for path, one in saved.items()
-    }
+    shown = {}
+    for path, one in saved.items():
+        model, _ = opened(path, one, name, base_model, query_embed_model or ())
+        shown[(unique and path.name) or str(path)] = model
     written = write_report(
         output,
         shown,
@@ -78,6 +76,7 @@ def report(
         store=store,
         similarity=cast(Similarity, similarity),
         seed=seed,
+        show_progress=True,
     )
     out = console()
     out.print(written.sentence, soft_wrap=True)

@@ -13,8 +13,6 @@ import sysconfig
 import warnings
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from llama_index_adapters.demo.documentation import (
     MAX_PASSAGE,
     Entry,
@@ -25,6 +23,7 @@ from llama_index_adapters.demo.documentation import (
 )
 from llama_index_adapters.errors import InvalidDatasetError
 from llama_index_adapters.questions.question_set import EmbeddingQAFinetuneDataset
+from llama_index_adapters.services.progress import progress_bar
 
 _MIN_PASSAGE = 40  # characters
 
@@ -54,7 +53,8 @@ def module_questions(*, show_progress: bool = False) -> EmbeddingQAFinetuneDatas
     entries: list[Entry] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes of other people
-        for path in tqdm(list(public_sources(root)), "Documentation", disable=not show_progress):
+        paths = list(public_sources(root))
+        for path in progress_bar(paths, "Documentation", unit="file", disable=not show_progress):
             name = ".".join(
                 part for part in path.relative_to(root).with_suffix("").parts if part != "__init__"
             )

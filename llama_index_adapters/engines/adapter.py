@@ -23,6 +23,7 @@ from llama_index_adapters.checks import as_path
 from llama_index_adapters.engines.base import BaseEmbeddingFinetuneEngine, FinetuneResult
 from llama_index_adapters.engines.choice import AdapterChoice
 from llama_index_adapters.engines.data import TrainingData, TrainingVectors, Unlabelled
+from llama_index_adapters.engines.dimensions import fewer_dimensions, require_target_dim
 from llama_index_adapters.errors import (
     InvalidOptionError,
     InvalidVectorsError,
@@ -87,6 +88,9 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             ``"auto"`` uses them.
         query_log: texts (or vectors, ``(n, query_dim)``) of queries without known answers, the
             more the better. They say how queries are distributed; only ``"auto"`` uses them.
+        target_dim: learn maps of queries and of passages to so many dimensions, for an index that
+            :func:`llama_index_adapters.rewrite_index` copies; at most those of the base model.
+            Truncated PCA is kept where nothing is certainly better.
         query_embed_models: the models that embed queries, in the order of their vectors;
             ``[embed_model]`` when left out. ``[embed_model, other]`` asks both for each query,
             ``[other]`` asks another model instead of one that is gone. An other model embeds at
@@ -136,6 +140,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         rank: int | None = None,
         target_corpus: Unlabelled | None = None,
         query_log: Unlabelled | None = None,
+        target_dim: int | None = None,
         query_embed_models: Sequence[BaseEmbedding] | None = None,
         similarity: Similarity = "cosine",
         seed: int = Default(TrainingOptions.seed),
@@ -172,11 +177,13 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         choice = AdapterChoice(adapter, adapter_model, bias, rank)
         self._choice = replace(choice, name=choice.family(train_kwargs))
         self.adapter = self._adapter_for(train_kwargs)
+        self.target_dim = target_dim
         self._output_path = as_path(model_output_path, "model_output_path")
         require_own_directory(self._output_path)
         self._checkpoints = checkpoints_in(
             model_checkpoint_path, checkpoint_save_steps, beside=self._output_path
         )
+        self._require_target_dim(self.adapter)
         self._verbose = verbose
         self._result: FinetuneResult | None = None
         self._trained: BaseAdapter | None = None
@@ -236,6 +243,7 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         from llama_index_adapters.training.device import torch_device
 
         adapter = self._adapter_for(train_kwargs)
+        self._require_target_dim(adapter)
         options, show_progress = self._with(train_kwargs)
         torch_device(options.device)  # a wrong one is refused before anything is embedded
         vectors = self._data.vectors(show_progress=show_progress)
@@ -265,11 +273,16 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
                 copies=Copies(judged.n_copies),
                 base_is="model" if trained.without_labels is None else "map without labels",
             )
+        over_pca = None
+        if trained.reduced is not None:
+            pca = trained.reduced.truncated_pca
+            over_pca = compare(pca, trained.adapted, seed=options.seed, seen=trained.seen)
         evaluated = time.perf_counter()
         result = FinetuneResult(
             trained=trained,
             path=self._output_path,
             comparison=comparison,
+            over_truncated_pca=over_pca,
             target_corpus="target_corpus" in vectors.unlabelled,
             similarity=train.similarity,
             seconds={
@@ -339,6 +352,17 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             )
         return family
 
+    def _require_target_dim(self, family: AdapterName) -> None:
+        require_target_dim(
+            self.target_dim,
+            {
+                "an adapter, bias or option of one training": not self._choice.searches(family),
+                "query_log": "query_log" in self._data.unlabelled,
+                "query_embed_models": self.query_embed_models is not None,
+                "model_checkpoint_path": self._checkpoints is not None,
+            },
+        )
+
     def _fit(
         self,
         name: AdapterName,
@@ -351,6 +375,8 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
         from llama_index_adapters.training.session import TrainingSession
 
         session = TrainingSession(show_progress=show_progress, after_step=self._checkpoints)
+        if self.target_dim is not None:
+            return fewer_dimensions(self.target_dim, vectors, options, session)
         adapter = self._start(name, vectors.train, options)
         train, validation = vectors.train, vectors.validation
         if adapter is None:
@@ -377,15 +403,19 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
     ) -> None:
         train = vectors.train
         metrics = {"base": result.base, "adapted": result.adapted}
+        over_pca = result.over_truncated_pca
+        if over_pca is not None:
+            metrics["truncated_pca"] = over_pca.base
         if result.comparison is not None:
             metrics |= result.comparison.kinds_to_dict()
         metadata = AdapterMetadata(
             query_models=self._saved_models(train),
             result_length=self._result_length(train),
             query_dim=train.queries.shape[1],
-            passage_dim=train.passages.shape[1],
+            passage_dim=train.passages.shape[1] if self.target_dim is None else self.target_dim,
             training={
                 **options.to_dict(),
+                **({} if self.target_dim is None else {"target_dim": self.target_dim}),
                 "adapter": adapter,
                 "similarity": train.similarity,
                 "trials": [asdict(trial) for trial in result.trials],
@@ -403,7 +433,10 @@ class EmbeddingAdapterFinetuneEngine(BaseEmbeddingFinetuneEngine):
             },
         )
         self._fingerprint = save_adapter(
-            self._output_path, result.trained.adapter, metadata=metadata
+            self._output_path,
+            result.trained.adapter,
+            metadata=metadata,
+            passages=result.trained.passages,
         )
 
     def _result_length(self, train: VectorDataset) -> ResultLength:

@@ -54,6 +54,8 @@ class FinetuneResult:
         similarity: how vectors were compared in training and evaluation.
         seconds: wall-clock seconds of ``embed``, ``train`` and ``evaluate``.
         texts_embedded: how many texts the embedding model was asked for; the rest were stored.
+        over_truncated_pca: of a training with ``target_dim``, truncated PCA to as many dimensions
+            (as ``base``) and the adapter on the validation queries; else None.
     """
 
     trained: TrainingResult = field(repr=False)
@@ -63,6 +65,7 @@ class FinetuneResult:
     similarity: Similarity
     seconds: Mapping[str, float]
     texts_embedded: int
+    over_truncated_pca: Comparison | None = None
 
     @property
     def adapter(self) -> str:
@@ -105,7 +108,7 @@ class FinetuneResult:
 
         Empty when queries and passages have different dimensions, so that there is no base.
         """
-        said = (self.outlook, self.trained.kinds, self.best_trial)
+        said = (self.outlook, self.trained.kinds, self.best_trial, self.trained.reduced)
         return "\n".join(str(part) for part in said if part is not None)
 
     def __str__(self) -> str:

@@ -80,6 +80,11 @@ def base_of(model: AdapterEmbeddingModel, data: VectorDataset) -> tuple[FloatArr
     return mapped, "map without labels"
 
 
+def passages_for(model: AdapterEmbeddingModel, data: VectorDataset) -> FloatArray | None:
+    """Return the passages as an adapter maps them; None where they stay as they are."""
+    return model.transform_passages(data.passages) if model.maps_passages else None
+
+
 def seen_by(
     known: Sequence[AskedPassages | None], data: VectorDataset, dataset: Questions | VectorDataset
 ) -> NDArray[np.bool_] | None:

@@ -298,6 +298,8 @@ def compare_queries(
     adapted_queries: ArrayLike,
     *,
     base_queries: ArrayLike | None = None,
+    base_passages: ArrayLike | None = None,
+    adapted_passages: ArrayLike | None = None,
     k: int = 10,
     seed: int = 0,
     merge_copies: bool = False,
@@ -311,6 +313,9 @@ def compare_queries(
         base_queries: ``(n_queries, passage_dim)`` to compare with instead of
             ``data.base_queries``. Needed where queries come from other models than the passages:
             such queries rank nothing before they are adapted, so there is no base.
+        base_passages: ``(n_passages, dim)`` what the base queries rank instead of
+            ``data.passages``.
+        adapted_passages: the same for the adapted queries, of an adapter that maps passages too.
         k: how many passages to look at.
         seed: the same seed gives the same numbers.
         merge_copies: take passages with equal vectors as one, which is relevant when one of them
@@ -336,17 +341,29 @@ def compare_queries(
                 f"of dimension {data.passages.shape[1]}, or score the adapted queries alone with "
                 "ranking.metrics_at_k."
             )
-    asked = base_queries, adapted_queries
-    as_they_are = [metrics_at_k(data.top_k(queries, k), data.relevance, k) for queries in asked]
+    asked = [
+        (data if passages is None else _over(data, passages, queries), queries)
+        for queries, passages in (
+            (base_queries, base_passages),
+            (adapted_queries, adapted_passages),
+        )
+    ]
+    as_they_are = [metrics_at_k(one.top_k(queries, k), one.relevance, k) for one, queries in asked]
     merged = as_they_are
     if data.n_copies:
-        merged = [metrics_with_merged_copies(data, queries, k) for queries in asked]
+        merged = [metrics_with_merged_copies(one, queries, k) for one, queries in asked]
     costs = [
         {name: mean - apart[name] for name, mean in mean_metrics(one).items()}
         for one, apart in zip(merged, map(mean_metrics, as_they_are), strict=True)
     ]
     comparison = compare(*(merged if merge_copies else as_they_are), seed=seed, seen=seen)
     return replace(comparison, copies=Copies(data.n_copies, merge_copies, *costs))
+
+
+def _over(data: VectorDataset, passages: ArrayLike, queries: ArrayLike) -> VectorDataset:
+    """Return the same questions over passages that were mapped."""
+    mapped = np.asarray(passages, np.float32), np.asarray(queries, np.float32)
+    return replace(data, passages=mapped[0], queries=mapped[1], blocks=(), search=None)
 
 
 def _checked_metric(base: PerQueryMetrics, adapted: PerQueryMetrics) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from llama_index_adapters.adapters.disk.asked_section import read_asked_section
 from llama_index_adapters.checks import require_seed, require_whole
 from llama_index_adapters.errors import InvalidOptionError
-from llama_index_adapters.evaluation.asked import base_of, embedded_for, seen_by
+from llama_index_adapters.evaluation.asked import base_of, embedded_for, passages_for, seen_by
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.ranking import Similarity
@@ -57,8 +57,9 @@ def evaluate(
 
     Each text is embedded once: passages by the base model, queries by each of the models that
     embed queries; the adapted queries are made of those same vectors. Where the base model is not
-    asked, the base is the map without labels that training started from. The question set is
-    taken as it is: a question that occurs twice counts twice.
+    asked, the base is the map without labels that training started from. An adapter with fewer
+    dimensions maps the passages too, and is compared with the base model at all of its dimensions.
+    The question set is taken as it is: a question that occurs twice counts twice.
 
     Args:
         embed_model: the adapted model.
@@ -102,6 +103,7 @@ def evaluate(
         embed_model.transform_queries(embedded.data.queries),
         base_queries=base,
         k=k,
+        adapted_passages=passages_for(embed_model, embedded.data),
         seed=seed,
         merge_copies=merge_copies,
         seen=seen_by([read_asked_section(embed_model.metadata.sections)], embedded.data, dataset),

@@ -12,7 +12,7 @@ from llama_index_adapters.adapters.disk.asked_section import read_asked_section
 from llama_index_adapters.checks import require_seed, require_whole
 from llama_index_adapters.display.html import paragraphs
 from llama_index_adapters.errors import ModelMismatchError
-from llama_index_adapters.evaluation.asked import embedded_for, seen_by
+from llama_index_adapters.evaluation.asked import embedded_for, passages_for, seen_by
 from llama_index_adapters.evaluation.comparison import Comparison, compare_queries
 from llama_index_adapters.evaluation.evaluate import require_adapted
 from llama_index_adapters.questions.question_set import Questions
@@ -79,7 +79,8 @@ def compare_adapters(
 ) -> Replacement:
     """Compare two adapters of one index on the same questions and the same vectors.
 
-    They may ask different models for queries, such as the index's own alone and with another.
+    They may ask different models for queries, such as the index's own alone and with another, and
+    have different dimensions, each with its own index.
 
     Take questions that neither has been trained on, as people ask them now. A passage counts as
     seen when the training of either asked about it.
@@ -130,6 +131,8 @@ def compare_adapters(
         candidate.transform_queries(embedded.data.queries),
         base_queries=in_use.transform_queries(asked.queries),
         k=k,
+        base_passages=passages_for(in_use, embedded.data),
+        adapted_passages=passages_for(candidate, embedded.data),
         seed=seed,
         merge_copies=merge_copies,
         seen=seen_by(known, embedded.data, dataset),

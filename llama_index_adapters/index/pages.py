@@ -46,12 +46,16 @@ class Reading:
             that give them back approximately.
         mapped_ids: whether the ids are the store's own (Faiss counts its rows), so that only
             the index knows the nodes.
+        dimension: of the vectors that the store was made for; None where any will do.
+        sparse: whether it keeps sparse vectors beside those that are read.
     """
 
     similarity: Similarity
     pages: Iterable[Page]
     exact: bool = True
     mapped_ids: bool = False
+    dimension: int | None = None
+    sparse: bool = False
 
 
 # Takes the vector store and the number of vectors a page may have.

@@ -10,6 +10,7 @@ from llama_index_adapters.errors import InvalidDatasetError, ModelMismatchError
 from llama_index_adapters.files.text import is_encodable
 from llama_index_adapters.index.corpus import IndexCorpus
 from llama_index_adapters.retrieval.ranking import unit_rows
+from llama_index_adapters.serving.model import AdapterEmbeddingModel
 from llama_index_adapters.vectors.identity import IdentifiedModel
 from llama_index_adapters.vectors.request import ask_passages
 
@@ -43,9 +44,11 @@ def require_same_model(corpus: IndexCorpus, embed_model: BaseEmbedding, seed: in
     name = IdentifiedModel(embed_model).label
     again = ask_passages(embed_model, texts)
     if again.shape[1] != corpus.vectors.shape[1]:
+        maps_passages = isinstance(embed_model, AdapterEmbeddingModel)
         raise ModelMismatchError(
             f"The stored vectors have {corpus.vectors.shape[1]} dimensions, those of {name} "
-            f"{again.shape[1]}. Give the model that the index was built with."
+            f"{again.shape[1]}. Give the model that the index was built with"
+            + ("; rewrite_index copies the index for this adapter." if maps_passages else ".")
         )
     cosines = (unit_rows(again) * unit_rows(corpus.vectors[rows])).sum(axis=1)
     least = SAME_COSINE if corpus.exact else SAME_COSINE_OF_CODES

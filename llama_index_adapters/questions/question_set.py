@@ -29,10 +29,10 @@ _EXPECTED = (
 _CUT = "with half of a surrogate pair in the text, which no model can encode"
 _CUT_ADVICE = "Leave them out, or mend the text."
 _SHOWN = 3
-_SHOWN_IN_NOTEBOOK = 5
 Grades = dict[str, dict[str, int]]
 # A whole number: pydantic would take "2" and True for one otherwise.
 Grade = Annotated[int, Field(strict=True, ge=1)]
+_SHOWN_IN_NOTEBOOK = 5
 _Self = TypeVar("_Self", bound="EmbeddingQAFinetuneDataset")
 
 

@@ -74,6 +74,11 @@ class RayFinetuneEngine(EmbeddingAdapterFinetuneEngine):
         self._scaling_config = scaling_config
         self._run_config = run_config
         self._require_no_device(self._options)
+        if self.target_dim is not None:
+            raise InvalidOptionError(
+                "target_dim is given, and maps to fewer dimensions are trained by one process. Use "
+                "EmbeddingAdapterFinetuneEngine."
+            )
 
     def finetune(self, **train_kwargs: Any) -> FinetuneResult:
         """Embed what is missing, train on the cluster, judge, save.

@@ -12,13 +12,15 @@ from bokeh.embed import json_item
 from bokeh.models import ColumnDataSource, HoverTool, Scatter
 from bokeh.plotting import figure
 from bokeh.resources import Resources
+from jinja2.utils import htmlsafe_json_dumps
 
 from llama_index_adapters.display.html import cut
 from llama_index_adapters.evaluation.comparison import Comparison
 from llama_index_adapters.report.measure import DEPTH, Measured, question_map
 
 MAX_POINTS = 12_000
-_ID_LENGTH = 60
+_NAME_LENGTH = 60
+_NAMES_BYTES = 600_000  # of all names on the map: in JSON some characters take six bytes each
 _MARKERS = {"same": (0, "circle"), "better": (1, "triangle"), "worse": (-1, "inverted_triangle")}
 _MODEL_ID = re.compile(r"p\d+")
 
@@ -70,6 +72,8 @@ def map_plot(measured: Measured, names: Sequence[str], target: str) -> tuple[Ite
     shown = np.arange(len(changes))
     if len(shown) > MAX_POINTS:
         shown = np.linspace(0, len(changes) - 1, MAX_POINTS).astype(np.int64)
+    labels = _labels([names[row] for row in shown])
+    by_row = dict(zip(shown.tolist(), labels, strict=True))
     plot = _figure(None, None, 440)
     plot.grid.visible = False
     plot.axis.visible = False
@@ -80,7 +84,7 @@ def map_plot(measured: Measured, names: Sequence[str], target: str) -> tuple[Ite
                 "x": places[rows, 0],
                 "y": places[rows, 1],
                 "size": (6 + 8 * np.abs(changes[rows])).astype(np.float32),
-                "name": [cut(names[row], _ID_LENGTH) for row in rows],
+                "name": [by_row[int(row)] for row in rows],
                 "ranks": [ranks_text(measured, row) for row in rows],
             }
         )
@@ -105,6 +109,16 @@ def history_plot(history: Sequence[Any], target: str) -> Item:
         renderer.glyph.tags = ["accent"]
     plot.add_tools(HoverTool(tooltips=[("epoch", "@x"), ("nDCG@10", "@y{0.0000}")]))
     return _item(plot, target)
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """Return names short enough to be on the map together."""
+    length = _NAME_LENGTH
+    while True:
+        labels = [cut(name, length) for name in names]
+        if sum(len(htmlsafe_json_dumps(label)) for label in labels) <= _NAMES_BYTES or length < 8:
+            return labels
+        length = length * 3 // 4
 
 
 def ranks_text(measured: Measured, row: int) -> str:

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 class AdapterEmbeddingModel(ForwardingEmbedding):
     """An embedding model that adapts queries and leaves texts to the model it wraps.
 
+    An adapter with fewer dimensions maps texts too: it is the model of an index that
+    :func:`llama_index_adapters.rewrite_index` made.
+
     Hand it to a retriever of an index that was built with the base model: stored vectors stay
     as they are, queries come out adapted, with the length the base model gave them. Every text
     goes to the base model's public methods in its own batches, so its cache, rate limiter and
@@ -145,6 +148,12 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
             otherwise = f", or leave it out for the base model's ({base.num_workers})"
             require_whole(num_workers, "num_workers", otherwise=otherwise)
         saved = load_saved(adapter_path, adapter_cls, device=device)
+        if saved.passages is not None and not transform_query:
+            raise InvalidOptionError(
+                f"transform_query=False leaves queries as they are, and the adapter at "
+                f"{adapter_path} maps passages to {saved.passages.passage_dim} dimensions. Leave "
+                "it out."
+            )
         require_models(models, saved.metadata, str(adapter_path), check_names=check_model_name)
         named = [model.model.model_name for model in models.models]
         fields: dict[str, Any] = {
@@ -237,6 +246,44 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
         length = self._saved.metadata.result_length
         return adapted if length == "base" else unit(adapted) * np.float32(length)
 
+    @property
+    def maps_passages(self) -> bool:
+        """Whether texts are mapped too, so that it serves a rewritten index."""
+        return self._saved.passages is not None
+
+    @property
+    def dimension(self) -> int | None:
+        """Dimension of the vectors that it gives; None when a user's own adapter does not say."""
+        return self._saved.transform.passage_dim
+
+    def transform_passages(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Map many passage vectors at once, as each text would be; each keeps its length.
+
+        Args:
+            vectors: ``(n, dim)`` of the base model.
+
+        Returns:
+            ``(n, passage_dim)`` float32; as they are where the adapter changes queries alone.
+
+        Raises:
+            InvalidVectorsError: when they are not a finite matrix.
+            InvalidAdapterError: when a vector that is not zero becomes zero.
+            ModelMismatchError: when they have another dimension than the adapter takes.
+        """
+        passages, transform = as_matrix(vectors, "vectors"), self._saved.passages
+        if transform is None:
+            return passages
+        if passages.shape[1] != transform.query_dim:
+            raise ModelMismatchError(
+                f"The adapter at {self.adapter_path} maps passages of {transform.query_dim} "
+                f"dimensions, but these have {passages.shape[1]}. Give those of the base model, "
+                "as the index that is not rewritten has them."
+            )
+        mapped = adapt(transform, passages)
+        if not have_direction(mapped[passages.any(axis=1)]):
+            raise without_direction()
+        return mapped
+
     def _one_query(self, query: str) -> Embedding:
         if self._several is None or not self.transform_query:
             return super()._one_query(query)
@@ -287,6 +334,25 @@ class AdapterEmbeddingModel(ForwardingEmbedding):
         adapted = adapt_vector(saved.transform, query, length, unit_input=saved.unit_input)
         numbers: Embedding = adapted.tolist()
         return numbers
+
+    @without_span
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self._mapped_texts([super()._get_text_embedding(text)])[0]
+
+    async def _aget_text_embedding(self, text: str) -> Embedding:
+        return self._mapped_texts([await super()._aget_text_embedding(text)])[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return self._mapped_texts(super()._get_text_embeddings(texts))
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return self._mapped_texts(await super()._aget_text_embeddings(texts))
+
+    def _mapped_texts(self, vectors: list[Embedding]) -> list[Embedding]:
+        if self._saved.passages is None or not vectors:
+            return vectors
+        mapped: list[Embedding] = self.transform_passages(vectors).tolist()
+        return mapped
 
     def _check_dimension(self, found: int) -> None:
         expected = self._saved.transform.query_dim

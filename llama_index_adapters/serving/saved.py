@@ -10,10 +10,11 @@ from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.read import (
     StoredAdapter,
     read_adapter,
-    require_one_query_map,
+    require_computable,
 )
 from llama_index_adapters.adapters.families import CUSTOM
 from llama_index_adapters.adapters.served.base import Transform
+from llama_index_adapters.errors import InvalidAdapterError
 
 if TYPE_CHECKING:
     from llama_index_adapters.adapters.learned.base import BaseAdapter
@@ -26,6 +27,7 @@ class SavedAdapter:
     Attributes:
         kind: its family, ``"custom"`` for a user's own class.
         transform: maps query vectors to passage space.
+        passages: maps passage vectors; None where they stay as they are.
         unit_input: whether the transform expects queries of unit length.
         fingerprint: sha256 over everything that decides which vectors it gives.
         metadata: what was saved beside the weights.
@@ -33,6 +35,7 @@ class SavedAdapter:
 
     kind: str
     transform: Transform
+    passages: Transform | None
     unit_input: bool
     fingerprint: str
     metadata: AdapterMetadata
@@ -57,7 +60,7 @@ def load_saved(
         InvalidAdapterError: when it cannot be used, saying why.
     """
     stored = read_adapter(path)
-    require_one_query_map(stored)
+    require_computable(stored)
     config = stored.config
     kind = config.queries.kind
     transform: Transform | None = None
@@ -65,7 +68,29 @@ def load_saved(
         transform = _module_transform(stored, adapter_cls, device)
     if transform is None:
         transform = stored.query_transform()
-    return SavedAdapter(kind, transform, config.unit_input, config.fingerprint, stored.metadata())
+    passages = stored.passage_transform()
+    _require_one_space(transform, passages, stored)
+    return SavedAdapter(
+        kind,
+        transform,
+        passages,
+        config.unit_input,
+        config.fingerprint,
+        stored.metadata(),
+    )
+
+
+def _require_one_space(
+    queries: Transform, passages: Transform | None, stored: StoredAdapter
+) -> None:
+    if passages is None:
+        return
+    made = [(half.query_dim, half.passage_dim) for half in (queries, passages)]
+    if made[0] != made[1]:
+        raise InvalidAdapterError(
+            f"{stored.path} maps queries from {made[0][0]} to {made[0][1]} dimensions and passages "
+            f"from {made[1][0]} to {made[1][1]}; expected the same for both."
+        )
 
 
 def _module_transform(

@@ -56,6 +56,20 @@ def inverse_power(
 
     For cosine it is the moment of the unit vectors. Memory does not grow with their number.
     """
+    values, directions = shrunk_moment(vectors, similarity, shrinkage)
+    result: NDArray[np.float64] = (directions * values**-power) @ directions.T
+    return result
+
+
+def shrunk_moment(
+    vectors: FloatArray, similarity: Similarity = "dot_product", shrinkage: float = SHRINKAGE
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the shrunk second moment of the vectors ``(n, dim)``, taken apart.
+
+    Returns:
+        Its eigenvalues ``(dim,)``, rising, with a mean of 1, and its eigenvectors in the columns
+        of ``(dim, dim)``.
+    """
     blocks = (scoring_form(block, similarity)[0] for block in row_blocks(vectors))
     sums = [(block.T @ block).astype(np.float64) for block in blocks]
     moment = np.sum(sums, axis=0) / len(vectors)
@@ -63,8 +77,34 @@ def inverse_power(
     mean_square = np.trace(moment) / dim or 1.0
     shrunk = (1 - shrinkage) * moment / mean_square + shrinkage * np.eye(dim)
     values, directions = np.linalg.eigh(shrunk)
-    result: NDArray[np.float64] = (directions * values**-power) @ directions.T
-    return result
+    return values, directions
+
+
+def truncated_pca(
+    passages: FloatArray, dim: int, *, power: float = 0.0, similarity: Similarity = "cosine"
+) -> NDArray[np.float32]:
+    """Return a map of queries and passages to the directions that passages use most.
+
+    Of all maps to so many dimensions it keeps the most of the passages' second moment: principal
+    components without centring, since a search compares vectors and not their deviations from a
+    mean. Its rows are orthogonal, so that at power 0 inner products within these directions stay.
+
+    Args:
+        passages: ``(n_passages, passage_dim)`` of the corpus that is searched.
+        dim: how many dimensions to keep.
+        power: the power of the inverse second moment by which directions are weighed, half of it
+            on either side; see :func:`whitening`.
+        similarity: how passages are compared.
+
+    Returns:
+        ``(dim, passage_dim)`` with rows of a mean square length of 1.
+    """
+    values, directions = shrunk_moment(passages, similarity)
+    kept = directions[:, ::-1][:, :dim].T * values[::-1][:dim, None] ** (-power / 2)
+    # An eigenvector may point either way; its largest entry is made positive.
+    largest = np.abs(kept).argmax(axis=1)
+    kept = kept * np.sign(kept[np.arange(dim), largest])[:, None]
+    return np.asarray(kept / np.sqrt((kept**2).sum(axis=1).mean()), dtype=np.float32)
 
 
 def regression(

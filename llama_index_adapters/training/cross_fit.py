@@ -39,7 +39,7 @@ def cross_fit(
 
     Copies of it are trained on the folds, held out as in a search. The epoch is that with the best
     mean over all held-out queries; its gain has to be certain, and it must not lose on one of two
-    kinds of questions.
+    kinds of questions. Steps on everything are what a session watches.
 
     Args:
         adapter: the adapter to train, in place.
@@ -96,9 +96,11 @@ def _cross_fit(
         kept = not options.certainty or certain
         name = f"{type(adapter).__name__} after epoch {epoch}"
         best = best_trial(name, criterion.mean(gains), low, len(gains), certainty, kept=kept)
-    if kept and epoch:
-        train_adapter(adapter, train, None, options, stop_after=epoch, session=session)
-    elif frame is not None and base is not None and not kept:
+    if epoch or not kept:
+        # Also what is not kept, for the checkpoints; all workers do the same.
+        trained = adapter if kept else copy.deepcopy(adapter)
+        train_adapter(trained, train, None, options, stop_after=epoch or None, session=session)
+    if frame is not None and base is not None and not kept:
         logger.info("%s certainty=0 would keep it all the same.", best)
         adapter, adapted = frame.adapter(train.queries.shape[1]), base
     return TrainingResult(

@@ -179,6 +179,44 @@ class BestTrial:
 
 
 @dataclass(frozen=True)
+class FewerDimensions:
+    """What maps to fewer dimensions gain over truncated PCA, the usual way to so few.
+
+    Attributes:
+        dim: of the mapped vectors.
+        of_dim: of the base model's.
+        name: the best that was tried beside truncated PCA.
+        queries: the held-out queries that it was judged on.
+        gain: its mean gain in nDCG@10 over truncated PCA, both kinds of questions weighted.
+        low: the lower end of that gain, one-sided at ``certainty``.
+        high: the upper end, likewise.
+        certainty: how certain a gain has to be.
+        kept: whether it became the adapter; else both sides keep truncated PCA.
+        truncated_pca: per-query metrics of truncated PCA.
+    """
+
+    dim: int
+    of_dim: int
+    name: str
+    queries: int
+    gain: float
+    low: float
+    high: float
+    certainty: float
+    kept: bool
+    truncated_pca: PerQueryMetrics = field(repr=False)
+
+    def __str__(self) -> str:
+        """Return it in one or two sentences."""
+        text = (
+            f"Of {self.of_dim} dimensions to {self.dim}: {self.name}, gains {self.gain:+.4f} "
+            f"nDCG@10 over truncated PCA on {self.queries:,} held-out questions "
+            f"({self.low:+.4f} to {self.high:+.4f} at {self.certainty:.1%})."
+        )
+        return text if self.kept else f"{text} That is not certain, so truncated PCA is kept."
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """An adapter and what it was judged by, whichever way it was trained.
 
@@ -197,6 +235,10 @@ class TrainingResult:
         outlook: how much could be gained, before training; None without a base.
         best: the best that was tried, kept or not; None without a base.
         kinds: the kinds of questions that a search judged by; None after one training.
+        passages: the map of passages of a training to fewer dimensions; None where they stay as
+            they are.
+        reduced: what such a training gained over truncated PCA; ``base`` is the base model at all
+            dimensions.
     """
 
     adapter: BaseAdapter
@@ -209,3 +251,5 @@ class TrainingResult:
     outlook: Outlook | None = None
     best: BestTrial | None = None
     kinds: JudgedKinds | None = None
+    passages: BaseAdapter | None = None
+    reduced: FewerDimensions | None = None

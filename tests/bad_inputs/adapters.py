@@ -272,6 +272,12 @@ def _serving() -> Iterator[BadInput]:
         ("another dimension", transformed(EYE), "takes query vectors of 8 dimensions"),
         given=_adapter(),
     )
+    yield from rows(
+        "AdapterEmbeddingModel.transform_passages",
+        InvalidVectorsError,
+        ("one vector", lambda d: _served(d).transform_passages([1.0] * 8), "vectors has shape"),
+        given=_adapter(),
+    )
     built: Any = AdapterEmbeddingModel.from_dict
     yield from rows(
         "AdapterEmbeddingModel.from_dict",

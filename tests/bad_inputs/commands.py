@@ -48,8 +48,8 @@ def table() -> Iterator[BadInput]:
     yield from _all()
     yield from _finetune()
     yield from _evaluate()
-    yield from _report()
     yield from _split()
+    yield from _report()
     yield from _align()
     yield from _generate()
     yield from _demo()
@@ -147,6 +147,7 @@ def _finetune() -> Iterator[BadInput]:
         ("--epoch 3", "--epoch"),
         ("--batch-size -1", "--batch-size"),
         ("--unseen-share 50", "--unseen-share"),
+        ("--target-dim 0", "--target-dim"),
         ("--unseen-share 0.5 --bias", "unseen_share is given, but only the search"),
         ("--learning-rate 0", "learning_rate is 0.0"),
         ("--learning-rate nan", "learning_rate is nan"),
@@ -239,8 +240,12 @@ def _report() -> Iterator[BadInput]:
         ("no adapter", f"{{d}}/no {line} -o {{d}}/new.html", "no is not there"),
         ("no page to write", f"{{d}}/adapter {line}", "--output"),
         ("a folder for a page", f"{{d}}/adapter {line} -o {{d}}/mine", "a folder"),
-        ("no other adapter", f"{{d}}/of-any {{d}}/no {line} -o {{d}}/n", "no is not there"),
-        ("one twice", f"{{d}}/adapter {{d}}/adapter {line} -o {{d}}/n", "named twice"),
+        (
+            "no other adapter",
+            f"{{d}}/of-any {{d}}/no {line} -o {{d}}/new.html",
+            "no is not there",
+        ),
+        ("one adapter twice", f"{{d}}/of-any {{d}}/of-any {line} -o {{d}}/new.html", "named twice"),
         ("no question set", "{d}/adapter {d}/no.json -o {d}/new.html", "no.json"),
     )
 

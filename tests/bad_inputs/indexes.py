@@ -9,7 +9,14 @@ from typing import Any
 
 from llama_index.core.vector_stores.simple import SimpleVectorStore
 
-from llama_index_adapters import Page, Reading, read_index, register_reader
+from llama_index_adapters import (
+    AdapterEmbeddingModel,
+    Page,
+    Reading,
+    read_index,
+    register_reader,
+    rewrite_index,
+)
 from llama_index_adapters.errors import (
     InvalidDatasetError,
     InvalidFileError,
@@ -22,6 +29,7 @@ from llama_index_adapters.errors import (
 )
 from tests.bad_inputs.rows import BadInput, Call, holds, rows
 from tests.fakes import CountingEmbedding
+from tests.rewriting import halved, indexed_simply
 
 
 class Store:
@@ -37,6 +45,7 @@ def table() -> Iterator[BadInput]:
     yield from _indexes()
     yield from _pages()
     yield from _labels()
+    yield from _rewriting()
 
 
 def _read(reading: Any, model: Any, options: dict[str, Any], directory: Path | None) -> Any:
@@ -199,3 +208,33 @@ def _labels() -> Iterator[BadInput]:
             "count is .*; give a whole|seed is -1",
         )
         yield from rows(name, InvalidOptionError, case)
+
+
+def _rewriting() -> Iterator[BadInput]:
+    def rewrite(adapter: Any = None, into: Any = None, **options: Any) -> Call:
+        def call(directory: Path) -> object:
+            index = indexed_simply()
+            given = adapter or AdapterEmbeddingModel(CountingEmbedding(), directory / "adapter")
+            store = index.vector_store if into == "itself" else into or SimpleVectorStore()
+            return rewrite_index(index, given, store, show_progress=False, **options)
+
+        return call
+
+    def saved(directory: Path) -> None:
+        halved(directory / "adapter", CountingEmbedding())
+
+    yield from rows(
+        "rewrite_index",
+        InvalidOptionError,
+        ("a path as adapter", rewrite("adapter"), "adapter is a str; give what"),
+        ("a base model", rewrite(CountingEmbedding()), "adapter is a CountingEmbedding; give what"),
+        ("the store itself", rewrite(into="itself"), "into is the store of the index itself"),
+        ("pages of none", rewrite(page_size=0), "page_size is 0"),
+        given=saved,
+    )
+    yield from rows(
+        "rewrite_index",
+        UnsupportedStoreError,
+        ("a name as store", rewrite(into="store"), "no reader for str"),
+        given=saved,
+    )

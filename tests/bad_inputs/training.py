@@ -95,6 +95,18 @@ def _options() -> Iterator[BadInput]:
             engine(unseen_share=0.5, learning_rate=0.1),
             "unseen_share is given, but only the search",
         ),
+        ("no dimensions", engine(target_dim=0), "target_dim is 0"),
+        ("dimensions in words", engine(target_dim="128"), "target_dim is '128'"),
+        (
+            "dimensions beside a rate",
+            engine(target_dim=4, learning_rate=0.1),
+            "target_dim is given, and so is an adapter, bias or option of one training",
+        ),
+        (
+            "dimensions beside a log",
+            engine(target_dim=4, query_log=["a"]),
+            "target_dim is given, and so is query_log",
+        ),
         (
             "a share for one run of one training",
             lambda d: EmbeddingAdapterFinetuneEngine(
@@ -177,6 +189,7 @@ def _data() -> Iterator[BadInput]:
         ("another dimension", engine(dim=5), "dim is 5"),
         ("NaN to search", engine(target_corpus=NAN), "target_corpus holds NaN"),
         ("a log of another dimension", engine(query_log=EYE), "query_log has vectors of 4 dim"),
+        ("more dimensions than there are", engine(target_dim=9), "target_dim is 9, but the"),
         ("validation of another dimension", engine(val_dataset=given), "those of validation 4"),
         ("one query", engine(ONE), "1 query cannot be split by query"),
         ("query vectors of zeros", engine(zeros), "dataset has 4 of 4 query vectors that are all"),

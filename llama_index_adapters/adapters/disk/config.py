@@ -185,11 +185,11 @@ def require_known_kind(kind: str, path: Path) -> None:
 
 
 def require_consistent(config: AdapterConfig, source: object) -> None:
-    """Refuse query models that do not fit together, or do not fit the map.
+    """Refuse query models that do not fit together, or do not fit the map, or two unlike maps.
 
     Raises:
-        InvalidAdapterError: for two base models, a length of a base that is not asked, or
-            dimensions that do not add up.
+        InvalidAdapterError: for two base models, a length of a base that is not asked,
+            dimensions that do not add up, or maps into spaces of different dimensions.
     """
     bases = sum(model.role == "base" for model in config.query_models)
     if bases > 1:
@@ -208,4 +208,10 @@ def require_consistent(config: AdapterConfig, source: object) -> None:
         raise InvalidAdapterError(
             f"{source} has query models of {' and '.join(map(str, known))} dimensions, but its "
             f"map takes {expected}; expected their sum."
+        )
+    outputs = [half.dimensions.output for half in (config.queries, config.passages) if half]
+    if None not in outputs and len(set(outputs)) > 1:
+        raise InvalidAdapterError(
+            f"{source} maps queries to {outputs[0]} dimensions and passages to {outputs[1]}; "
+            "expected the same for both."
         )

@@ -15,19 +15,26 @@ def model_card(config: AdapterConfig) -> str:
     kind, dimensions = config.queries.kind, config.queries.dimensions
     names = [f"`{_one_line(model.name)}`" for model in config.query_models if model.name]
     model = " and ".join(names) or "an embedding model it does not name"
+    does = (
+        "It changes the vector of a query and leaves the vectors of the documents as they are, so "
+        "an existing index keeps working."
+    )
+    if config.passages is not None:
+        does = (
+            "It maps the vectors of queries and of documents, for an index that `rewrite_index` "
+            "copied with it; an index of the base model is of other dimensions."
+        )
     sections = [
         "---\nlibrary_name: llama-index-adapters\n"
         "tags:\n- embeddings\n- retrieval\n- llama-index\n---",
         "# Embedding adapter",
-        f"A {kind} adapter for the query side of {model}. It changes the vector of a query and "
-        "leaves the vectors of the documents as they are, so an existing index keeps working."
-        + _from_to(dimensions),
+        f"A {kind} adapter for {'both sides' if config.passages else 'the query side'} of {model}. "
+        f"{does}{_from_to(dimensions)}",
         "## Use",
         "```python\n"
         "from llama_index_adapters import AdapterEmbeddingModel\n"
         f"embed_model = AdapterEmbeddingModel({_arguments(config)})\n"
-        "retriever = index.as_retriever(embed_model=embed_model)\n"
-        "```",
+        f"{_retriever(config)}\n```",
         _models_in_words(config)
         + (", `MyAdapter` the adapter's own class" if kind == "custom" else "")
         + ". Install with `pip install llama-index-adapters`.",
@@ -36,6 +43,16 @@ def model_card(config: AdapterConfig) -> str:
         *_counts(config.data),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _retriever(config: AdapterConfig) -> str:
+    if config.passages is None:
+        return "retriever = index.as_retriever(embed_model=embed_model)"
+    return (
+        "from llama_index_adapters import rewrite_index\n"
+        "smaller = rewrite_index(index, embed_model, empty_vector_store)\n"
+        "retriever = smaller.as_retriever()"
+    )
 
 
 def _from_to(dimensions: Dimensions) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from llama_index_adapters.adapters.disk.config import (
     UPGRADE,
     AdapterConfig,
+    Half,
     parsed_config,
     require_version,
 )
@@ -100,8 +101,19 @@ class StoredAdapter:
         Raises:
             InvalidAdapterError: when arguments, arrays and dimensions do not fit together.
         """
-        half = self.config.queries
-        transform = build_transform(half.kind, half.arguments, self.query_arrays, self.path)
+        return self._transform(self.config.queries, QUERIES)
+
+    def passage_transform(self) -> Transform | None:
+        """Build the numpy half of the map of passages; None where they stay as they are.
+
+        Raises:
+            InvalidAdapterError: when arguments, arrays and dimensions do not fit together.
+        """
+        half = self.config.passages
+        return None if half is None else self._transform(half, PASSAGES)
+
+    def _transform(self, half: Half, part: str) -> Transform:
+        transform = build_transform(half.kind, half.arguments, self.parts[part], self.path)
         for declared, made in (
             (half.dimensions.input, transform.query_dim),
             (half.dimensions.output, transform.passage_dim),
@@ -115,17 +127,20 @@ class StoredAdapter:
         return transform
 
 
-def require_one_query_map(stored: StoredAdapter) -> None:
+def require_computable(stored: StoredAdapter) -> None:
     """Refuse what the format can say and this release cannot compute.
 
     Raises:
-        InvalidAdapterError: for a map of passages; for several query models, or results of a
-            length of their own, where vectors enter as they come.
+        InvalidAdapterError: for a map of passages of a user's own class, to a length of its own
+            or beside several query models; for several query models, or results of a length of
+            their own, where vectors enter as they come.
     """
     config, more = stored.config, None
     several = len(config.query_models) > 1
-    if config.passages is not None:
-        more = "maps passages too"
+    if config.passages is not None and (
+        several or config.passages.kind == CUSTOM or config.passages.result_length != "base"
+    ):
+        more = "maps passages in a way of its own"
     elif (several or config.queries.result_length != "base") and any(
         model.normalise != "unit" for model in config.query_models
     ):

@@ -27,7 +27,7 @@ from llama_index_adapters.adapters.disk.fingerprint import (
 )
 from llama_index_adapters.adapters.disk.metadata import AdapterMetadata
 from llama_index_adapters.adapters.disk.model_card import model_card
-from llama_index_adapters.adapters.disk.parts import QUERIES, joined, section_part
+from llama_index_adapters.adapters.disk.parts import PASSAGES, QUERIES, joined, section_part
 from llama_index_adapters.adapters.disk.untrusted_files import (
     CARD,
     CONFIG,
@@ -38,7 +38,11 @@ from llama_index_adapters.adapters.disk.untrusted_files import (
 from llama_index_adapters.adapters.disk.weight_file import require_readable
 from llama_index_adapters.adapters.families import CUSTOM, Arrays, build_transform, kind_of
 from llama_index_adapters.checks import as_path
-from llama_index_adapters.errors import InvalidOptionError, UnwritableFileError
+from llama_index_adapters.errors import (
+    InvalidAdapterError,
+    InvalidOptionError,
+    UnwritableFileError,
+)
 from llama_index_adapters.files.atomic import replace_directory, require_writable_directory
 from llama_index_adapters.files.temporary import is_temporary
 from llama_index_adapters.version import __version__
@@ -64,7 +68,11 @@ class Savable(Protocol):
 
 
 def save_adapter(
-    path: str | PathLike[str], adapter: Savable, *, metadata: AdapterMetadata | None = None
+    path: str | PathLike[str],
+    adapter: Savable,
+    *,
+    metadata: AdapterMetadata | None = None,
+    passages: Savable | None = None,
 ) -> str:
     """Write an adapter's directory, whole or not at all.
 
@@ -75,6 +83,7 @@ def save_adapter(
         path: the directory to write.
         adapter: the adapter to save.
         metadata: what is known about it beside its weights.
+        passages: the map of passages, of a built-in family; None where they stay as they are.
 
     Returns:
         The fingerprint of what was written, as reading it gives it again.
@@ -89,11 +98,13 @@ def save_adapter(
     metadata = metadata or AdapterMetadata()
     arrays = adapter.arrays()
     half = _query_half(adapter, arrays, metadata)
+    maps = {QUERIES: arrays} if passages is None else {QUERIES: arrays, PASSAGES: passages.arrays()}
     config = AdapterConfig(
         format_version=FORMAT_VERSION,
         fingerprint="",
         query_models=_query_models(adapter, metadata, half),
         queries=half,
+        passages=None if passages is None else _passage_half(passages, maps[PASSAGES]),
         sections={
             name: SectionEntry(changes_vectors=False, content=dict(section.content))
             for name, section in metadata.sections.items()
@@ -106,7 +117,7 @@ def save_adapter(
     of_sections = {
         section_part(name): section.arrays for name, section in metadata.sections.items()
     }
-    return write_adapter(path, config, joined({QUERIES: arrays, **of_sections}))
+    return write_adapter(path, config, joined({**maps, **of_sections}))
 
 
 def _query_half(adapter: Savable, arrays: Arrays, metadata: AdapterMetadata) -> Half:
@@ -126,6 +137,19 @@ def _query_half(adapter: Savable, arrays: Arrays, metadata: AdapterMetadata) -> 
         dimensions=Dimensions(input=query_dim, output=passage_dim),
         result_length=metadata.result_length,
     )
+
+
+def _passage_half(adapter: Savable, arrays: Arrays) -> Half:
+    kind, name = kind_of(type(adapter)), type(adapter).__name__
+    if kind == CUSTOM:
+        raise InvalidAdapterError(
+            f"{name} is an adapter of a class of your own; passages are mapped by a built-in one."
+        )
+    arguments = as_json_holds(adapter.get_config_dict())
+    require_finite(arrays, name)
+    transform = build_transform(kind, arguments, arrays, name)
+    dimensions = Dimensions(input=transform.query_dim, output=transform.passage_dim)
+    return Half(kind=kind, arguments=arguments, dimensions=dimensions)
 
 
 def _query_models(adapter: Savable, metadata: AdapterMetadata, half: Half) -> list[QueryModel]:

@@ -16,7 +16,7 @@ from typing_extensions import Self
 from llama_index_adapters.adapters.disk.read import (
     StoredAdapter,
     read_adapter,
-    require_one_query_map,
+    require_computable,
 )
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.families import CUSTOM, FAMILIES, kind_of
@@ -137,7 +137,12 @@ def load_adapter(
         InvalidAdapterError: when it cannot be used, saying why.
     """
     stored = read_adapter(path)
-    require_one_query_map(stored)
+    require_computable(stored)
+    if stored.config.passages is not None:
+        raise InvalidAdapterError(
+            f"{path} maps passages too, and training goes on from a map of queries alone. Train "
+            "again with target_dim."
+        )
     adapter_class = class_to_load(stored, adapter_cls, serving=False)
     if adapter_class is None:
         # The numpy half checks every shape before torch allocates what the config asks for.

@@ -24,6 +24,7 @@ def read(store: Any, page_size: int) -> Reading:
         _pages(store.client, page_size),
         exact=is_exact(inner_index(store.client)),
         mapped_ids=True,
+        dimension=store.client.d,
     )
 
 

@@ -15,7 +15,8 @@ def read(store: Any, page_size: int) -> Reading:
     """Read a FaissMapVectorStore; ids that no node has any more are left out."""
     kind = inner_index(store.client)
     pages = _pages(store.client, store._faiss_id_to_node_id_map, page_size)
-    return Reading(similarity_of(store.client), pages, exact=is_exact(kind))
+    similarity, exact = similarity_of(store.client), is_exact(kind)
+    return Reading(similarity, pages, exact=exact, dimension=store.client.d)
 
 
 def _pages(index: Any, nodes: Mapping[int, str], page_size: int) -> Iterator[Page]:

@@ -31,7 +31,12 @@ def read(store: Any, page_size: int) -> Reading:
             f"The LanceDB table {table.name} is remote and cannot be read in batches. Open the "
             "database by its storage path."
         )
-    return Reading(_similarity(table, store.vector_column_name), _pages(store, page_size))
+    column = table.schema.field(store.vector_column_name).type
+    return Reading(
+        _similarity(table, store.vector_column_name),
+        _pages(store, page_size),
+        dimension=getattr(column, "list_size", None),
+    )
 
 
 def _similarity(table: Any, column: str) -> Similarity:

@@ -26,7 +26,8 @@ def read(store: Any, page_size: int) -> Reading:
     similarity = similarity_called(
         str(store.similarity_metric), _SIMILARITIES, f"Milvus collection {store.collection_name}"
     )
-    return Reading(similarity, _pages(store, page_size))
+    pages, sparse = _pages(store, page_size), bool(store.enable_sparse)
+    return Reading(similarity, pages, dimension=store.dim, sparse=sparse)
 
 
 def _pages(store: Any, page_size: int) -> Iterator[Page]:

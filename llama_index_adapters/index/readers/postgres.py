@@ -15,7 +15,7 @@ def read(store: Any, page_size: int) -> Reading:
 
     Its ``add`` inserts a node that is there already once more; a node is taken once.
     """
-    return Reading("cosine", _pages(store, page_size))
+    return Reading("cosine", _pages(store, page_size), dimension=store.embed_dim)
 
 
 def _pages(store: Any, page_size: int) -> Iterator[Page]:

@@ -36,16 +36,25 @@ def read(store: Any, page_size: int) -> Reading:
             "QdrantVectorStore(collection_name, client=QdrantClient(...)) to read it."
         )
     if not client.collection_exists(name):
-        return Reading("cosine", ())
-    return Reading(_similarity(store), _pages(store, page_size))
-
-
-def _similarity(store: Any) -> Similarity:
-    vectors = store._client.get_collection(store.collection_name).config.params.vectors
+        made = store._dense_config  # what the store will make the collection with
+        similarity = "cosine" if made is None else _similarity(made, name)
+        dimension = None if made is None else made.size
+        return Reading(similarity, (), dimension=dimension, sparse=bool(store.enable_hybrid))
+    config = client.get_collection(name).config.params
+    vectors = config.vectors
     if isinstance(vectors, dict):
         vectors = vectors.get(store.dense_vector_name) or next(iter(vectors.values()))
+    return Reading(
+        _similarity(vectors, name),
+        _pages(store, page_size),
+        dimension=vectors.size,
+        sparse=bool(config.sparse_vectors) or bool(store.enable_hybrid),
+    )
+
+
+def _similarity(vectors: Any, name: str) -> Similarity:
     distance = str(vectors.distance.value)
-    return similarity_called(distance, _SIMILARITIES, f"Qdrant collection {store.collection_name}")
+    return similarity_called(distance, _SIMILARITIES, f"Qdrant collection {name}")
 
 
 def _pages(store: Any, page_size: int) -> Iterator[Page]:

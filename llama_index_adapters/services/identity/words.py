@@ -41,7 +41,7 @@ _FILES = re.compile(r"paths? | folder | dir | directory | file | filename", re.V
 _SCRATCH = re.compile(r"downloads? | save | output | te?mp | work | working", re.VERBOSE)
 _NAMES = re.compile(
     r"""
-    model | model_?(name|id|uid|name_or_path|path|file|dir|folder) | folder_name | engine
+    model | model_?(name|id|uid|name_or_path|id_or_path|path|file|dir|folder) | folder_name | engine
     | ([a-z]+_)?deployment(_name|_id)? | service_id
     """,
     re.VERBOSE,
