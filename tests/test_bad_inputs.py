@@ -52,7 +52,7 @@ def test_every_public_name_has_rows() -> None:
 def test_every_command_has_rows() -> None:
     commands = {command.callback.__name__ for command in app.registered_commands}
     assert commands <= entries("llama-index-adapters")
-    assert len(commands) == 6
+    assert len(commands) == 7
 
 
 def test_a_row_that_does_not_hold_is_found() -> None:

@@ -29,8 +29,8 @@ HELP = """Write an HTML page that shows what an adapter changed.
 
 One file that opens without a network: the gain with its interval, every metric, the questions that
 got better and worse with the passages that were found, a map of the questions, and the passages
-that come up too often. It holds texts of TEST.json, unless --no-texts is given. Needs the extra
-"report".
+that come up too often. Several DIRs stand side by side, and the first is shown in detail. The page
+holds texts of TEST.json, unless --no-texts is given. Needs the extra "report".
 
 For example:
 
