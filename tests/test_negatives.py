@@ -46,7 +46,7 @@ def objective(data: VectorDataset, **options: object) -> RetrievalObjective:
 def sums(data: VectorDataset, queries: torch.Tensor, **options: object) -> torch.Tensor:
     """The summed exponentials of the negatives' scores, ``(n_queries,)``."""
     given = objective(data, **options)
-    owner, positive = given._answers.of_batch(ROWS)
+    owner, positive, _ = given._answers.of_batch(ROWS)
     return given._negatives.logsumexp(queries, ROWS, owner, positive).exp()
 
 
@@ -89,7 +89,7 @@ def test_all_passages_but_one_and_mined_ones_count_exactly(similarity):
     given = objective(data, negatives=N_PASSAGES - 1, mined=near)
     sampled = given._negatives
     sampled._count = N_PASSAGES
-    owner, positive = given._answers.of_batch(ROWS)
+    owner, positive, _ = given._answers.of_batch(ROWS)
     found = sampled.logsumexp(queries, ROWS, owner, positive)
     torch.testing.assert_close(found.exp(), sums(data, queries))
 
