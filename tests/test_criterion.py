@@ -71,9 +71,9 @@ class TestCriterion:
     def test_a_loss_on_one_kind_is_not_bought_by_the_other(self):
         gains = np.where(SEEN, 0.5, -0.05) + RNG.normal(0, 0.1, 100)
         assert Criterion(SEEN, 0.3).lower_end(gains, 0.995) > 0
-        assert Criterion(SEEN, 0.3).loses_on_a_kind(gains)
-        assert not Criterion(SEEN, 0.3).loses_on_a_kind(np.abs(gains))
-        assert not Criterion(SEEN, 0.0).loses_on_a_kind(gains)  # none of those are expected
+        assert Criterion(SEEN, 0.3).loses_on_a_kind(gains, 0.995)
+        assert not Criterion(SEEN, 0.3).loses_on_a_kind(np.abs(gains), 0.995)
+        assert not Criterion(SEEN, 0.0).loses_on_a_kind(gains, 0.995)  # none of those are expected
 
 
 class TestUnseenShare:

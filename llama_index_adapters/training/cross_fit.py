@@ -92,7 +92,7 @@ def _cross_fit(
         base = _base(frame, folds, session)
         gains = adapted[SELECTION_METRIC] - base[SELECTION_METRIC]
         low = criterion.lower_end(gains, certainty)
-        certain = low > 0 and not criterion.loses_on_a_kind(gains)
+        certain = low > 0 and not criterion.loses_on_a_kind(gains, certainty)
         kept = not options.certainty or certain
         name = f"{type(adapter).__name__} after epoch {epoch}"
         best = best_trial(name, criterion.mean(gains), low, len(gains), certainty, kept=kept)

@@ -66,16 +66,13 @@ class Criterion:
         fewest = min(int(rows.sum()) for _, rows in parts)
         return self.mean(gains) - float(stats.t.ppf(certainty, fewest - 1)) * self.error(gains)
 
-    def loses_on_a_kind(self, gains: NDArray[np.float64]) -> bool:
-        """Return whether one of two kinds that weigh anything is worse by over a standard error.
+    def loses_on_a_kind(self, gains: NDArray[np.float64], certainty: float) -> bool:
+        """Return whether one of two kinds that weigh anything is certainly worse.
 
-        That is stricter than a certain loss: a large gain on one kind must not buy a likely loss
-        on the other.
+        A large gain on one kind does not buy a certain loss on the other.
         """
         parts = self._parts()
-        return len(parts) > 1 and any(
-            gains[rows].mean() < -gains[rows].std(ddof=1) / np.sqrt(rows.sum()) for _, rows in parts
-        )
+        return len(parts) > 1 and any(lower_end(-gains[rows], certainty) > 0 for _, rows in parts)
 
     def of_unseen(self) -> Criterion:
         """Return the criterion that looks at unseen passages alone, where both kinds are judged."""

@@ -59,8 +59,8 @@ class JudgedCandidate:
         return self.criterion.mean(gains), self.criterion.lower_end(gains, CERTAINTY)
 
     def loses_to(self, base: JudgedCandidate) -> bool:
-        """Return whether it is worse on one kind of questions, by over a standard error."""
-        return self.criterion.loses_on_a_kind(self.ndcg - base.ndcg)
+        """Return whether it is certainly worse on one kind of questions."""
+        return self.criterion.loses_on_a_kind(self.ndcg - base.ndcg, CERTAINTY)
 
     def as_trial(self, base: JudgedCandidate | None, *, chosen: bool) -> Trial:
         """Return what a result says of it."""
