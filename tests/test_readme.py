@@ -41,8 +41,7 @@ def test_blocks_that_need_no_key_run(tmp_path, monkeypatch):
     assert first.gains[first.metric].low > 0.1
     assert session["index"].as_retriever(embed_model=session["base_model"])
     assert (tmp_path / "cache").is_dir()
-    for directory in ("index-adapter", "vector-adapter"):
-        assert '"kind": "identity"' in (tmp_path / directory / "config.json").read_text()
+    assert '"kind": "identity"' in (tmp_path / "vector-adapter" / "config.json").read_text()
     assert type(session["embed_model"]).__name__ == "AdapterEmbeddingModel"
 
 
