@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jinja2.utils import htmlsafe_json_dumps
 
-from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset
+from llama_index_adapters import AdapterEmbeddingModel, EmbeddingQAFinetuneDataset, evaluate
 from llama_index_adapters.adapters.disk.save import save_adapter
 from llama_index_adapters.adapters.learned.linear import IdentityAdapter, LinearAdapter
 from llama_index_adapters.errors import InvalidOptionError
@@ -23,9 +23,11 @@ from llama_index_adapters.report.measure import (
     question_map,
 )
 from llama_index_adapters.report.page import MAX_BYTES
-from llama_index_adapters.retrieval.ranking import TopK
+from llama_index_adapters.retrieval.ranking import TopK, top_k
 from llama_index_adapters.retrieval.relevance import Relevance
-from tests.fakes import WordsEmbedding, synonym_questions
+from llama_index_adapters.retrieval.vector_dataset import VectorDataset
+from tests import rewriting
+from tests.fakes import CountingEmbedding, WordsEmbedding, synonym_questions
 from tests.vector_sets import DIM, rotated
 
 HOSTILE = "<img src=x onerror=document.title='run'></script><script>document.title='run'</script>"
@@ -285,3 +287,15 @@ def test_in_a_browser(written, model, tmp_path):
         browser.close()
     assert not errors
     assert len(requests) == 1
+
+
+def test_an_adapter_of_both_sides_is_ranked_over_the_passages_it_maps(tmp_path):
+    random = np.random.default_rng(0)
+    queries, passages = random.standard_normal((2, 40, rewriting.DIM))
+    data = VectorDataset(queries, passages, Relevance.from_rows([[row] for row in range(40)]))
+    model = rewriting.halved(tmp_path / "both", CountingEmbedding())
+    options = {"store": None, "similarity": "cosine", "seed": 0, "show_progress": False}
+    measured = measure(model, data, **options)
+    mapped = model.transform_queries(data.queries), model.transform_passages(data.passages)
+    np.testing.assert_array_equal(measured.after.passages, top_k(*mapped, 40).passages)
+    assert measured.comparison.adapted == evaluate(model, data).comparison.adapted

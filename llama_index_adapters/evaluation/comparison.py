@@ -342,7 +342,7 @@ def compare_queries(
                 "ranking.metrics_at_k."
             )
     asked = [
-        (data if passages is None else _over(data, passages, queries), queries)
+        (data if passages is None else over_passages(data, passages, queries), queries)
         for queries, passages in (
             (base_queries, base_passages),
             (adapted_queries, adapted_passages),
@@ -360,8 +360,8 @@ def compare_queries(
     return replace(comparison, copies=Copies(data.n_copies, merge_copies, *costs))
 
 
-def _over(data: VectorDataset, passages: ArrayLike, queries: ArrayLike) -> VectorDataset:
-    """Return the same questions over passages that were mapped."""
+def over_passages(data: VectorDataset, passages: ArrayLike, queries: ArrayLike) -> VectorDataset:
+    """Return the same questions with both sides mapped into another space."""
     mapped = np.asarray(passages, np.float32), np.asarray(queries, np.float32)
     return replace(data, passages=mapped[0], queries=mapped[1], blocks=(), search=None)
 

@@ -63,6 +63,7 @@ def content_of(
         "version": __version__,
         "name": name,
         "kind": model.adapter_kind,
+        "maps_passages": model.maps_passages,
         "base_model": _models_of(model),
         "sentence": gain_sentence(comparison),
         "certainty": certainty_sentence(comparison),
@@ -195,7 +196,6 @@ def _adapter(name: str, comparison: Comparison) -> dict[str, Any]:
         "sign": _sign(comparison.gains[comparison.metric]),
         "wins": comparison.wins,
         "losses": comparison.losses,
-        "bar": _bar([comparison.gains[comparison.metric]]),
     }
 
 
@@ -248,13 +248,3 @@ def _trials(model: AdapterEmbeddingModel) -> list[dict[str, Any]]:
         }
         for trial in sorted(trials, key=lambda trial: -trial["gain"])
     ]
-
-
-def _bar(gains: Sequence[Interval]) -> dict[str, float]:
-    reach = max(max(abs(gain.low), abs(gain.high)) for gain in gains) or 1.0
-    (gain,) = gains
-    return {
-        "left": 50 + 50 * gain.low / reach,
-        "right": 50 + 50 * gain.high / reach,
-        "at": 50 + 50 * gain.mean / reach,
-    }

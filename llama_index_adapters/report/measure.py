@@ -10,8 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llama_index_adapters.adapters.disk.asked_section import read_asked_section
-from llama_index_adapters.evaluation.asked import base_of, embedded_for, seen_by
-from llama_index_adapters.evaluation.comparison import Comparison, compare, compare_queries
+from llama_index_adapters.evaluation.asked import base_of, embedded_for, passages_for, seen_by
+from llama_index_adapters.evaluation.comparison import (
+    Comparison,
+    compare,
+    compare_queries,
+    over_passages,
+)
 from llama_index_adapters.evaluation.paired import differences_of
 from llama_index_adapters.questions.question_set import Questions
 from llama_index_adapters.retrieval.arrays import FloatArray
@@ -87,7 +92,9 @@ def measure(
     base = base_of(model, data)[0]
     adapted = model.transform_queries(data.queries)
     seen = seen_by([read_asked_section(model.metadata.sections)], data, dataset)
-    before, after = (data.top_k(queries, DEPTH) for queries in (base, adapted))
+    mapped = passages_for(model, data)
+    over = data if mapped is None else over_passages(data, mapped, adapted)
+    before, after = data.top_k(base, DEPTH), over.top_k(adapted, DEPTH)
     by_k = {
         k: compare(
             *(metrics_at_k(top, data.relevance, k) for top in (before, after)),
@@ -97,7 +104,9 @@ def measure(
         for k in KS
         if k <= max(1, len(data.passages))
     }
-    comparison = compare_queries(data, adapted, base_queries=base, k=K, seed=seed, seen=seen)
+    comparison = compare_queries(
+        data, adapted, base_queries=base, adapted_passages=mapped, k=K, seed=seed, seen=seen
+    )
     if K in by_k:
         by_k[K] = comparison
     return Measured(
