@@ -47,6 +47,13 @@ def blocks(name: str, *languages: str) -> list[Block]:
     ]
 
 
+def run(name: str, block: Block, session: dict[str, object]) -> None:
+    """Run a block of Python as if it was pasted into a session."""
+    # Empty lines first, so that a traceback has the document's line numbers.
+    code = "\n" * (block.line - 1) + block.code
+    exec(compile(code, ROOT / name, "exec"), session)
+
+
 def inline(name: str) -> Iterator[Token]:
     for token in tokens(name):
         yield from token.children or ()

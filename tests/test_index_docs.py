@@ -8,7 +8,7 @@ import pytest
 
 from llama_index_adapters.index import read, registry, same_model
 from llama_index_adapters.questions import logs
-from tests.documents import ROOT, blocks
+from tests.documents import ROOT, blocks, run
 
 PAGE = "docs/index.md"
 QUERY_MODELS = "docs/query-models.md"
@@ -25,8 +25,7 @@ def test_blocks_that_need_no_key_run(tmp_path, monkeypatch, capsys):
     session: dict[str, object] = {"__name__": "page"}
     for block in blocks(PAGE, "python"):
         if not block.needs_key:
-            code = "\n" * (block.line - 1) + block.code
-            exec(compile(code, ROOT / PAGE, "exec"), session)
+            run(PAGE, block, session)
     shown = capsys.readouterr().out
     assert "4 vectors of 384 dimensions from SimpleVectorStore, compared by cosine\n" in shown
     assert "{'can I send it back': ['returns'], 'where is my order': ['shipping']}\n" in shown
@@ -45,8 +44,7 @@ def test_blocks_about_query_models_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     session: dict[str, object] = {"__name__": "page"}
     for block in blocks(QUERY_MODELS, "python"):
-        code = "\n" * (block.line - 1) + block.code
-        exec(compile(code, ROOT / QUERY_MODELS, "exec"), session)
+        run(QUERY_MODELS, block, session)
     assert "mapped without labels" in capsys.readouterr().out
     assert len(session["embed_model"].get_query_embedding("returns of phones?")) == 256
 
@@ -56,8 +54,7 @@ def test_blocks_about_questions_print_what_they_say(tmp_path, monkeypatch, capsy
     session: dict[str, object] = {"__name__": "page"}
     said = []
     for block in blocks(QUESTIONS, "python"):
-        code = "\n" * (block.line - 1) + block.code
-        exec(compile(code, ROOT / QUESTIONS, "exec"), session)
+        run(QUESTIONS, block, session)
         lines = (line for line in block.code.splitlines() if line.startswith("print("))
         said += [line.partition("  # ")[2].partition(": a folder")[0] for line in lines]
     assert capsys.readouterr().out.splitlines() == said
@@ -71,8 +68,7 @@ def test_blocks_about_fewer_dimensions_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     session: dict[str, object] = {"__name__": "page"}
     for block in blocks(FEWER_DIMENSIONS, "python"):
-        code = "\n" * (block.line - 1) + block.code
-        exec(compile(code, ROOT / FEWER_DIMENSIONS, "exec"), session)
+        run(FEWER_DIMENSIONS, block, session)
     vectors = session["smaller"].vector_store.data.embedding_dict
     assert {len(vector) for vector in vectors.values()} == {128}
     assert set(vectors) == {"returns", "warranty", "shipping", "billing"}

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.documents import ROOT, Block, blocks
+from tests.documents import Block, blocks, run
 
 README = blocks("README.md", "python")
 
@@ -32,9 +32,7 @@ def test_blocks_that_need_no_key_run(tmp_path, monkeypatch):
     session: dict[str, object] = {"__name__": "readme"}
     for block in README:
         if not block.needs_key:
-            # Empty lines first, so that a traceback has the README's line numbers.
-            code = "\n" * (block.line - 1) + block.code
-            exec(compile(code, ROOT / "README.md", "exec"), session)
+            run("README.md", block, session)
             if block is README[0]:  # a later one gives the names to other models
                 first = session["evaluate"](session["embed_model"], session["test"]).comparison
     # What the text around the blocks says of them.

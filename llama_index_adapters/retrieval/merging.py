@@ -138,9 +138,7 @@ def _relevance(
         queries.append(of_query[part.relevance.queries])
         passages.append(of_passage[part.relevance.passages])
         grades.append(part.relevance.gains)
-    owner = np.concatenate(queries)
-    order = np.argsort(owner, kind="stable")
-    counts = np.bincount(owner, minlength=len(query_rows))
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    together = Relevance(offsets, np.concatenate(passages)[order], np.concatenate(grades)[order])
+    together = Relevance.from_pairs(
+        np.concatenate(queries), np.concatenate(passages), np.concatenate(grades), len(query_rows)
+    )
     return together.distinct(len(passage_rows))

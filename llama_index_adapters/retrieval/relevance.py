@@ -87,6 +87,22 @@ class Relevance:
             ) from error
         return cls(np.cumsum([0, *lengths]), np.asarray(passages or np.zeros(0, np.int64)))
 
+    @classmethod
+    def from_pairs(
+        cls,
+        queries: NDArray[np.int64],
+        passages: NDArray[np.int64],
+        grades: NDArray[np.int64] | None,
+        n_queries: int,
+    ) -> Relevance:
+        """Build it from ``(n_judgements,)`` query rows, passage rows and grades, in any order.
+
+        Passages of one query stay in the order in which they come.
+        """
+        order = np.argsort(queries, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(queries, minlength=n_queries))])
+        return cls(offsets, passages[order], None if grades is None else grades[order])
+
     def __len__(self) -> int:
         """Return the number of queries."""
         return len(self.offsets) - 1

@@ -164,13 +164,7 @@ class VectorDataset:
         Raises:
             InvalidVectorsError: for anything else.
         """
-        rows, n_queries = np.asarray(rows), len(self.queries)
-        whole = rows.ndim == 1 and rows.dtype.kind in "iu" and rows.size > 0
-        if not whole or rows.min() < 0 or rows.max() >= n_queries:
-            raise InvalidVectorsError(
-                f"rows has shape {rows.shape} and type {rows.dtype}; expected at least one row of "
-                f"the {n_queries} queries, as whole numbers from 0 to {n_queries - 1}."
-            )
+        rows = _rows_among(rows, len(self.queries), "queries")
         return self._with(
             queries=self.queries[rows],
             relevance=self.relevance.select(rows),
@@ -188,14 +182,8 @@ class VectorDataset:
         Raises:
             InvalidVectorsError: for anything else.
         """
-        rows, n_passages = np.asarray(rows), len(self.passages)
-        whole = rows.ndim == 1 and rows.dtype.kind in "iu" and rows.size > 0
-        if not whole or rows.min() < 0 or rows.max() >= n_passages:
-            raise InvalidVectorsError(
-                f"rows has shape {rows.shape} and type {rows.dtype}; expected at least one row of "
-                f"the {n_passages} passages, as whole numbers from 0 to {n_passages - 1}."
-            )
-        place = np.full(n_passages, -1)
+        rows = _rows_among(rows, len(self.passages), "passages")
+        place = np.full(len(self.passages), -1)
         place[rows] = np.arange(len(rows))
         relevant = place[self.relevance.passages]
         if len(np.unique(rows)) < len(rows) or (relevant < 0).any():
@@ -223,13 +211,9 @@ class VectorDataset:
         kept, numbers = np.unique(first, return_inverse=True)
         if len(kept) == len(first):
             return self
-        owner = numbers.reshape(-1)[self.relevance.queries]
-        order = np.argsort(owner, kind="stable")
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(kept)))])
-        grades = self.relevance.grades
-        shared = Relevance(
-            offsets, self.relevance.passages[order], None if grades is None else grades[order]
-        )
+        relevance = self.relevance
+        owners = numbers.reshape(-1)[relevance.queries]
+        shared = Relevance.from_pairs(owners, relevance.passages, relevance.grades, len(kept))
         part = self.select_queries(kept)
         return part._with(relevance=shared.distinct(len(self.passages)))
 
@@ -294,3 +278,14 @@ def as_matrix(vectors: ArrayLike, name: str) -> FloatArray:
             f"{name} holds NaN or infinity in {bad.size} rows, the first {bad[:5].tolist()}."
         )
     return matrix
+
+
+def _rows_among(rows: ArrayLike, count: int, noun: str) -> NDArray[np.int64]:
+    found = np.asarray(rows)
+    whole = found.ndim == 1 and found.dtype.kind in "iu" and found.size > 0
+    if not whole or found.min() < 0 or found.max() >= count:
+        raise InvalidVectorsError(
+            f"rows has shape {found.shape} and type {found.dtype}; expected at least one row of "
+            f"the {count} {noun}, as whole numbers from 0 to {count - 1}."
+        )
+    return found

@@ -22,6 +22,7 @@ from llama_index_adapters.training.result import (
     EpochRecord,
     PerQueryMetrics,
     TrainingResult,
+    pooled,
 )
 from llama_index_adapters.training.search.criterion import Criterion
 from llama_index_adapters.training.search.plan import folds_of, unit_of_folds
@@ -83,7 +84,7 @@ def _cross_fit(
         for fold in folds
     ]
     # A fold may have stopped early; what comes after it cannot be pooled.
-    judged = [_pooled(parts) for parts in zip(*(run.judged for run in runs), strict=False)]
+    judged = [pooled(parts) for parts in zip(*(run.judged for run in runs), strict=False)]
     means = [criterion.mean(metrics[SELECTION_METRIC]) for metrics in judged]
     epoch = int(np.argmax(means))
     adapted, history = judged[epoch], _history(runs, means)
@@ -116,15 +117,11 @@ def _cross_fit(
     )
 
 
-def _pooled(parts: Sequence[PerQueryMetrics]) -> PerQueryMetrics:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 def _base(frame: Frame, folds: Sequence[Fold], session: TrainingSession) -> PerQueryMetrics:
     """Return the metrics of all held-out queries before anything is learned."""
     transform = transform_of(frame.adapter(folds[0].train.queries.shape[1]))
     judges = [ValidationShare(fold.validation, session.workers) for fold in folds]
-    return _pooled([share.judge(adapt(transform, share.queries)) for share in judges])
+    return pooled([share.judge(adapt(transform, share.queries)) for share in judges])
 
 
 def _history(runs: Sequence[TrainingRun], means: Sequence[float]) -> tuple[EpochRecord, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,11 @@ from llama_index_adapters.retrieval.arrays import FloatArray
 SELECTION_METRIC = "ndcg@10"
 
 PerQueryMetrics = dict[str, NDArray[np.float64]]
+
+
+def pooled(parts: Sequence[PerQueryMetrics]) -> PerQueryMetrics:
+    """Return the metrics of the queries of all parts, such as folds, one part after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 @dataclass(frozen=True)

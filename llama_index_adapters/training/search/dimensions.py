@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from llama_index_adapters.training.result import (
     FewerDimensions,
     PerQueryMetrics,
     TrainingResult,
+    pooled,
 )
 from llama_index_adapters.training.search import plan
 from llama_index_adapters.training.search.candidates import Candidate, Complexity, Method
@@ -169,9 +170,7 @@ class _Search:
             chosen = simplest_of_the_best([one for one in self._judged if not one.loses_to(pca)])
             kept = chosen if chosen.gain_over(pca)[1] > 0 else pca
             maps = self._made(kept)
-            full = _pooled(
-                [judge(fold.validation.queries, fold.validation) for fold in self._folds]
-            )
+            full = pooled([judge(fold.validation.queries, fold.validation) for fold in self._folds])
         reduced = self._reduced(pca, kept)
         logger.info("%s", reduced)
         return TrainingResult(
@@ -202,7 +201,7 @@ class _Search:
             self._start(power, self._corpus(fold)).judged(fold.validation) for fold in self._folds
         ]
         self._maps[len(self._judged)] = None, power
-        self._judged.append(JudgedCandidate(candidate, None, _pooled(metrics), self._criterion))
+        self._judged.append(JudgedCandidate(candidate, None, pooled(metrics), self._criterion))
 
     def _try_trained(self, training: _Training, bar: Any) -> None:
         """Train on every fold once, and judge each epoch at each part of the way."""
@@ -212,9 +211,7 @@ class _Search:
             runs.append(list(self._judged_epochs(training, fold)))
             bar.update()
         for number, way in enumerate(_WAYS):
-            epochs = [
-                _pooled([ways[number] for ways in parts]) for parts in zip(*runs, strict=True)
-            ]
+            epochs = [pooled([ways[number] for ways in parts]) for parts in zip(*runs, strict=True)]
             means = [self._criterion.mean(metrics[SELECTION_METRIC]) for metrics in epochs]
             best = int(np.argmax(means))
             candidate = training.candidate(way, self._first_start)
@@ -262,7 +259,3 @@ class _Search:
             kept=best is kept,
             truncated_pca=pca.metrics,
         )
-
-
-def _pooled(parts: Sequence[PerQueryMetrics]) -> PerQueryMetrics:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

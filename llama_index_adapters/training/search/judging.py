@@ -14,7 +14,12 @@ from llama_index_adapters.adapters.learned.serve import transform_of
 from llama_index_adapters.adapters.served.base import adapt
 from llama_index_adapters.training.holdout import Fold
 from llama_index_adapters.training.loop import train_adapter
-from llama_index_adapters.training.result import SELECTION_METRIC, PerQueryMetrics, Trial
+from llama_index_adapters.training.result import (
+    SELECTION_METRIC,
+    PerQueryMetrics,
+    Trial,
+    pooled,
+)
 from llama_index_adapters.training.search.candidates import Candidate
 from llama_index_adapters.training.search.criterion import Criterion
 from llama_index_adapters.training.session import TrainingSession
@@ -83,13 +88,10 @@ def judge_candidate(
 ) -> JudgedCandidate:
     """Try a candidate on every fold and pool what its held-out queries say."""
     runs = [_judged_epochs(candidate, fold, session) for fold in folds]
-    pooled = [
-        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        for parts in zip(*runs, strict=True)
-    ]
-    epoch = int(np.argmax([criterion.mean(metrics[SELECTION_METRIC]) for metrics in pooled]))
+    epochs = [pooled(parts) for parts in zip(*runs, strict=True)]
+    epoch = int(np.argmax([criterion.mean(metrics[SELECTION_METRIC]) for metrics in epochs]))
     trained = candidate.options is not None
-    return JudgedCandidate(candidate, epoch if trained else None, pooled[epoch], criterion)
+    return JudgedCandidate(candidate, epoch if trained else None, epochs[epoch], criterion)
 
 
 def _judged_epochs(
